@@ -1,0 +1,57 @@
+"""The one canonical sample that every source maps to and everything downstream reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Features, Image, List, Value
+from PIL.Image import Image as PILImage
+
+FEATURES = Features(
+    {
+        "id": Value("string"),
+        "group_id": Value("string"),
+        "task": Value("string"),
+        "images": List(Image()),
+        "question": Value("string"),
+        "answers": List(Value("string")),
+        "boxes": List(List(Value("float32"))),
+        "category": Value("string"),
+        "width": Value("int32"),
+        "height": Value("int32"),
+    }
+)
+"""Columns of every canonical `datasets.Dataset`; sources map their own columns to these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question about some images.
+
+    Attributes:
+        id: unique within the dataset; the key of resume and of paired statistics.
+        task: which prompt template, parser and metric apply, e.g. "grounding" or "vqa".
+        question: the referring expression (grounding) or the question, without any prompt text.
+        answers: accepted answers; empty for grounding.
+        boxes: true boxes `(x1, y1, x2, y2)` in pixels of the ORIGINAL image; empty unless grounding.
+        group_id: what belongs together (the image, the rotations of a question); default `id`.
+        category: reporting group, e.g. "superlative" or "count".
+        width, height: of the first original image, in pixels.
+    """
+
+    id: str
+    task: str
+    images: list[PILImage]
+    question: str
+    answers: list[str] = field(default_factory=list)
+    boxes: list[list[float]] = field(default_factory=list)
+    group_id: str = ""
+    category: str = ""
+    width: int = 0
+    height: int = 0
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Sample:
+        """A row of a canonical dataset, its images decoded."""
+        return cls(**{name: row[name] for name in FEATURES})
