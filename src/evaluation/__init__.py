@@ -1,0 +1,1 @@
+"""The main job: predict a benchmark under a policy, resumably, and score it."""

@@ -1,0 +1,61 @@
+"""The library: `prune` a loaded model, `load_policy` by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .build import compose_policy
+from .models.registry import family_of_model
+from .policy import PruningPolicy
+from .pruner import Pruner
+
+
+def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
+    """Prune visual tokens of a loaded transformers model inside a `with` block.
+
+    The model itself is not changed: hooks act inside the block and are gone after it.
+
+    Args:
+        model: any supported vision-language model, unmodified.
+        policy: a policy, or the name of one (see `ivcprune job=list`).
+
+    Raises:
+        ValueError: the model is not supported, or a stage does not fit it; before anything runs.
+
+    Example:
+        >>> with prune(model, "ivc_prune") as run:
+        ...     ids = model.generate(**inputs, max_new_tokens=64)
+        >>> run.stats.average_tokens
+        0.5
+    """
+    family = family_of_model(model)
+    if isinstance(policy, str):
+        policy = load_policy(policy, family=family.name)
+    depth = len(family.layers(model))
+    bound = policy.bind(
+        depth, family.default_layer(depth), family.spare_layers, family.rotary_axes
+    )
+    return Pruner(model, family, bound)
+
+
+def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:
+    """A policy of `conf/policy/`, by name.
+
+    Args:
+        name: file name without ending, for example "ivc_prune".
+        overrides: as on the command line, without the leading `policy.`, for example
+            "stages.select.layer=3" or "average_tokens=0.25".
+        family: apply this model family's published settings where they differ.
+
+    Raises:
+        ValueError: unknown policy (the message lists them), or a bad override.
+    """
+    return _checked(compose_policy(name, overrides, family))
+
+
+def _checked(policy: Any) -> PruningPolicy:
+    if not isinstance(policy, PruningPolicy):
+        raise TypeError(f"the policy's _target_ made a {type(policy).__name__}, not a policy")
+    return policy

@@ -1,0 +1,139 @@
+"""From rows of a canonical dataset to the tensors of one model call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from datasets import Image
+from PIL.Image import Image as PILImage
+from torch import Tensor
+from transformers import ProcessorMixin
+
+from .prompts import to_messages
+from .sample import Sample
+
+Row = dict[str, Any]
+"""One row of a canonical dataset whose images are still encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A sample that could not be turned into model inputs, and why."""
+
+    sample_id: str
+    task: str
+    message: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one prediction step gets; B samples whose images could be read, perhaps none.
+
+    Attributes:
+        inputs: output of the processor, left-padded, B sequences; empty when B = 0.
+        samples: the B samples, their images decoded as RGB.
+        input_sizes: (width, height) in pixels of each sample's first image as the model sees it;
+            (0, 0) for a sample without an image.
+        failures: the samples of this batch that were left out.
+    """
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    input_sizes: list[tuple[int, int]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its inputs on `device`."""
+        return replace(self, inputs={name: x.to(device) for name, x in self.inputs.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Collate:
+    """Decodes, prompts and encodes rows; runs in the worker processes of a DataLoader."""
+
+    processor: ProcessorMixin
+    prompts: Mapping[str, str]
+
+    def __call__(self, items: Iterable[list[Row]]) -> Batch:
+        """One `Batch` of all rows of `items`; unreadable samples become failures."""
+        samples: list[Sample] = []
+        failures: list[Failure] = []
+        for row in (row for item in items for row in item):
+            try:
+                samples.append(_decode(row))
+            # Broken files raise OSError, SyntaxError, ValueError, struct.error, ...: PIL sets no
+            # limit to it, and whichever it is, it is this sample's trouble alone.
+            except Exception as error:
+                failures.append(_failure(row["id"], row["task"], error))
+        try:
+            inputs = self._encode(samples)
+        except ValueError:
+            samples, refused = self._without_refused(samples)
+            failures += refused
+            inputs = self._encode(samples)
+        return Batch(inputs, samples, self._input_sizes(inputs, samples), failures)
+
+    def _encode(self, samples: list[Sample]) -> dict[str, Tensor]:
+        if not samples:
+            return {}
+        texts = [
+            self.processor.apply_chat_template(
+                to_messages(sample, self.prompts), add_generation_prompt=True, tokenize=False
+            )
+            for sample in samples
+        ]
+        images = [sample.images for sample in samples]
+        return dict(
+            self.processor(
+                text=texts,
+                images=images if any(images) else None,
+                padding=True,
+                padding_side="left",
+                return_tensors="pt",
+            )
+        )
+
+    def _without_refused(self, samples: list[Sample]) -> tuple[list[Sample], list[Failure]]:
+        """Finds what the processor refuses, such as an image 300 times as wide as high."""
+        accepted: list[Sample] = []
+        refused: list[Failure] = []
+        for sample in samples:
+            try:
+                self._encode([sample])
+                accepted.append(sample)
+            except ValueError as error:
+                refused.append(_failure(sample.id, sample.task, error))
+        return accepted, refused
+
+    def _input_sizes(
+        self, inputs: Mapping[str, Tensor], samples: list[Sample]
+    ) -> list[tuple[int, int]]:
+        sizes: list[tuple[int, int]] = []
+        first = 0
+        for sample in samples:
+            if sample.images:
+                _, height, width = inputs["image_grid_thw"][first].tolist()
+                patch_size = self.processor.image_processor.patch_size
+                sizes.append((width * patch_size, height * patch_size))
+            else:
+                sizes.append((0, 0))
+            first += len(sample.images)
+        return sizes
+
+
+def _decode(row: Row) -> Sample:
+    decoder = Image()
+    images: list[PILImage] = [
+        decoder.decode_example(image).convert("RGB") for image in row["images"]
+    ]
+    if images:
+        # The decoder applies the EXIF orientation: the columns may speak of the other one.
+        row = row | {"images": images, "width": images[0].width, "height": images[0].height}
+    return Sample.from_row(row)
+
+
+def _failure(sample_id: str, task: str, error: Exception) -> Failure:
+    return Failure(sample_id, task, f"{type(error).__name__}: {error}")

@@ -1,0 +1,181 @@
+"""Serves a benchmark as ready-made batches, split over devices without repetition."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import datasets
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+from transformers import ProcessorMixin
+
+from .batch import Collate, Row
+from .checks import check_at_least
+from .sample import FEATURES
+from .sources import Source
+
+
+class PredictData(LightningDataModule):
+    """The samples of a source that are still to be predicted.
+
+    Batches are composed from ALL selected samples and only then reduced to the unfinished ones: a
+    resumed run meets the batches of an uninterrupted one. The items of the DataLoader are whole
+    batches, which Lightning's distributed sampler deals out to the ranks.
+
+    Args:
+        source: where the samples come from.
+        processor: turns prompts and images into model inputs.
+        prompts: task -> template; see `ivcprune.data.prompts`.
+        batch_size: samples per model call.
+        cache_dir: where sources keep what they download or generate.
+        limit: evaluate at most this many samples; None = all.
+        subset_seed: None = the first `limit` samples; a number = a random choice of them.
+        num_workers: processes that decode and encode; 0 = in the main process.
+        finished: ids of the samples whose predictions exist already.
+
+    Raises:
+        ValueError: `limit`, `batch_size` or `num_workers` out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        processor: ProcessorMixin,
+        prompts: Mapping[str, str],
+        batch_size: int,
+        cache_dir: Path,
+        limit: int | None = None,
+        subset_seed: int | None = None,
+        num_workers: int = 0,
+        finished: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__()
+        if limit is not None:
+            check_at_least("data.limit", limit, 1)
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("num_workers", num_workers, 0)
+        self.source = source
+        self.collate = Collate(processor, dict(prompts))
+        self.batch_size = batch_size
+        self.cache_dir = cache_dir
+        self.limit = limit
+        self.subset_seed = subset_seed
+        self.num_workers = num_workers
+        self.finished = finished
+        self._selected: datasets.Dataset | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Loads the source and takes the subset; does nothing the second time.
+
+        Raises:
+            ValueError: columns are missing, or two samples have the same id.
+        """
+        if self._selected is not None:
+            return
+        samples = self.source.load(self.cache_dir)
+        _check_canonical(samples, self.source.name)
+        chosen = choose_subset(samples["id"], self.limit, self.subset_seed)
+        self._selected = samples.select(chosen)
+
+    @property
+    def selected(self) -> datasets.Dataset:
+        """The samples of this run, finished or not, in dataset order."""
+        if self._selected is None:
+            raise RuntimeError("PredictData is not loaded yet: call setup() first")
+        return self._selected
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the selected samples, in dataset order."""
+        return list(self.selected["id"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """The different tasks of the selected samples, sorted."""
+        return sorted(set(self.selected["task"]))
+
+    @property
+    def total(self) -> int:
+        """Number of selected samples."""
+        return len(self.selected)
+
+    @property
+    def remaining(self) -> int:
+        """Number of selected samples that are not finished."""
+        return sum(sample_id not in self.finished for sample_id in self.ids)
+
+    def predict_dataloader(self) -> DataLoader[list[Row]]:
+        ids = self.ids
+        sizes = [
+            w * h for w, h in zip(self.selected["width"], self.selected["height"], strict=True)
+        ]
+        batches = [
+            [i for i in batch if ids[i] not in self.finished]
+            for batch in compose_batches(sizes, self.batch_size)
+        ]
+        batches = [batch for batch in batches if batch]
+        # Lightning demands an item for every rank: the last ranks may get an empty batch.
+        world_size = self.trainer.world_size if self.trainer is not None else 1
+        batches += [[] for _ in range(world_size - len(batches))]
+        return DataLoader(
+            _RowsOfBatch(self.selected, batches),
+            batch_size=1,
+            collate_fn=self.collate,
+            num_workers=self.num_workers,
+        )
+
+
+class _RowsOfBatch(Dataset[list[Row]]):
+    """Item i holds the rows of the i-th batch, their images undecoded."""
+
+    def __init__(self, rows: datasets.Dataset, batches: list[list[int]]) -> None:
+        self._rows = rows.with_format("arrow")
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> list[Row]:
+        batch = self._batches[index]
+        return self._rows[batch].to_pylist() if batch else []
+
+
+def choose_subset(ids: Sequence[str], limit: int | None, seed: int | None) -> list[int]:
+    """Ascending indices of at most `limit` of the samples `ids`; all where `limit` is None.
+
+    With a seed, the samples whose hash with the seed is smallest: this depends on no library's
+    random numbers and on no order, and a larger limit only adds samples.
+    """
+    indices = list(range(len(ids)))
+    if limit is None or limit >= len(indices):
+        return indices
+    if seed is None:
+        return indices[:limit]
+    digests = [hashlib.sha256(f"{seed}:{sample_id}".encode()).digest() for sample_id in ids]
+    return sorted(sorted(indices, key=digests.__getitem__)[:limit])
+
+
+def compose_batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices of samples of similar size in batches of `batch_size`, the largest first.
+
+    Little padding is wasted, and what does not fit into memory shows at the start of the run.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def _check_canonical(samples: datasets.Dataset, name: str) -> None:
+    if missing := sorted(set(FEATURES) - set(samples.column_names)):
+        raise ValueError(
+            f"data {name!r} lacks the columns {missing}: its source must map to "
+            "ivcprune.data.sample.FEATURES"
+        )
+    repeated = [sample_id for sample_id, times in Counter(samples["id"]).items() if times > 1]
+    if repeated:
+        raise ValueError(
+            f"data {name!r} has {len(repeated)} sample ids more than once, such as "
+            f"{repeated[0]!r}: ids must be unique, since runs are resumed and compared by them"
+        )

@@ -1,0 +1,157 @@
+"""One prediction step: prune, generate, score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from PIL.Image import Image
+from transformers import PreTrainedModel, ProcessorMixin
+
+from ..api import prune
+from ..data.batch import Batch
+from ..data.sample import Sample
+from ..metrics.scoring import score
+from ..models.loading import ModelSpec
+from ..policy import PruningPolicy
+from ..statistics import PrefillStatistics
+from .sample_log import SampleRow
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What a picture of one sample needs.
+
+    Attributes:
+        image: the first image, original size.
+        entry: the sample's entry of `tokens.json`, without the name of the image file.
+    """
+
+    sample_id: str
+    image: Image
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a batch came to: a row for every sample, and an overlay for those that get one."""
+
+    rows: list[SampleRow]
+    overlays: list[Overlay]
+
+
+class PredictModule(LightningModule):
+    """Answers batches greedily with a pruned model, and scores the answers.
+
+    Args:
+        spec: the model to load.
+        processor: of the same model.
+        policy: how its visual tokens are pruned.
+        attention: "auto", "flash", "sdpa" or "eager".
+        overlay_ids: the samples that get an overlay.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        processor: ProcessorMixin,
+        policy: PruningPolicy,
+        attention: str,
+        overlay_ids: Collection[str] = (),
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.processor = processor
+        self.policy = policy
+        self.attention = attention
+        self.overlay_ids = frozenset(overlay_ids)
+        self.model: PreTrainedModel | None = None
+
+    def configure_model(self) -> None:
+        """Loads the model onto the device of this rank."""
+        if self.model is None:
+            self.model = self.spec.load_model(
+                attention=self.attention, device=self.trainer.strategy.root_device
+            )
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
+        failed = [
+            SampleRow(sample_id=f.sample_id, task=f.task, rank=self.global_rank, error=f.message)
+            for f in batch.failures
+        ]
+        if not batch.samples:
+            return Predictions(failed, [])
+        replies, stats = self._generate(batch)
+        rows = [self._row(batch, i, reply, stats) for i, reply in enumerate(replies)]
+        return Predictions(rows + failed, self._overlays(batch, rows, stats))
+
+    def _generate(self, batch: Batch) -> tuple[list[str], PrefillStatistics]:
+        model: Any = self.model
+        with prune(model, self.policy) as run, torch.inference_mode():
+            run.identify([sample.id for sample in batch.samples])
+            ids = model.generate(
+                **batch.inputs, max_new_tokens=self.spec.max_new_tokens, do_sample=False
+            )
+        if run.stats is None:
+            raise RuntimeError("generate() ended without a prefill, so nothing was measured")
+        prompt_length = batch.inputs["input_ids"].shape[1]
+        replies = self.processor.batch_decode(ids[:, prompt_length:], skip_special_tokens=True)
+        return replies, run.stats
+
+    def _row(self, batch: Batch, i: int, reply: str, stats: PrefillStatistics) -> SampleRow:
+        sample = batch.samples[i]
+        parsed, value = score(sample, reply, self.spec.box_format, batch.input_sizes[i])
+        return SampleRow(
+            sample_id=sample.id,
+            task=sample.task,
+            rank=self.global_rank,
+            category=sample.category,
+            question=sample.question,
+            prediction=reply,
+            parsed=parsed,
+            target=target_of(sample),
+            score=value,
+            n_visual=stats.n_visual[i],
+            n_kept=len(stats.kept[i]),
+            kept_by_stage=json.dumps({name: n[i] for name, n in stats.kept_by_stage.items()}),
+            average_tokens=stats.average_tokens_per_sequence[i],
+            kv_bytes=stats.kv_bytes_per_sequence[i],
+        )
+
+    def _overlays(
+        self, batch: Batch, rows: list[SampleRow], stats: PrefillStatistics
+    ) -> list[Overlay]:
+        wanted = [i for i, s in enumerate(batch.samples) if s.id in self.overlay_ids and s.images]
+        maps = stats.kept_maps() if wanted else []
+        overlays = []
+        for i in wanted:
+            sample = batch.samples[i]
+            entry = {
+                "sample_id": sample.id,
+                "maps": [
+                    {
+                        "image": m.image,
+                        "kind": m.kind,
+                        "grid": list(m.grid),
+                        "keep": m.keep.int().tolist(),
+                    }
+                    for m in maps
+                    if m.sample == i
+                ],
+                "input_size": list(batch.input_sizes[i]),
+                "predicted_box": json.loads(rows[i].parsed or "null") if sample.boxes else None,
+                "true_box": list(sample.boxes[0]) if sample.boxes else None,
+            }
+            overlays.append(Overlay(sample.id, sample.images[0], entry))
+        return overlays
+
+
+def target_of(sample: Sample) -> str:
+    """The truth as text: the true box as JSON, or the accepted answers."""
+    if sample.boxes:
+        return json.dumps([round(coordinate, 2) for coordinate in sample.boxes[0]])
+    return " | ".join(sample.answers)

@@ -1,0 +1,174 @@
+"""`job=predict`, the default: all samples of a benchmark under one policy."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import datasets
+import torch
+import transformers
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning import Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from ..build import build_trainer
+from . import results
+from .environment import environment
+from .module import PredictModule
+from .preparation import Plan, prepare
+from .progress import ProgressReport
+from .run_directory import RunDirectory, new_status, now
+from .sample_log import SampleRow, merge, read_rows
+from .summary import summary_table
+from .writer import SampleWriter
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Predict, score and report; a run that was stopped goes on where it was.
+
+    Whatever is wrong with the configuration shows before weights are loaded.
+
+    Args:
+        cfg: the root configuration, see `conf/config.yaml`.
+
+    Raises:
+        ValueError, FileNotFoundError: the configuration cannot work; one sentence says why.
+        BlockingIOError: another process is at the same run.
+    """
+    _silence_libraries()
+    seed_everything(cfg.seed, verbose=False)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    plan = prepare(cfg)
+    label = f"{plan.policy.name} · {plan.spec.name}"
+    trainer = build_trainer(cfg, [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)])
+    _refuse_parallel_sweep(trainer)
+    with plan.run_dir.lock(trainer.global_rank):
+        if not trainer.is_global_zero:
+            _predict(cfg, plan, trainer)
+            return
+        with _log_file(plan.run_dir):
+            try:
+                _write_provenance(cfg, plan.run_dir, trainer.world_size)
+                _predict(cfg, plan, trainer)
+                _finish(cfg, plan)
+            except BaseException:
+                log.debug("stopped", exc_info=True)
+                status = plan.run_dir.read_status() or new_status()
+                plan.run_dir.write_status(replace(status, state="failed", updated=now()))
+                raise
+
+
+def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
+    """Computes the samples that are not finished; failed ones are tried again."""
+    data = plan.data
+    rows = read_rows(plan.run_dir.sample_files)
+    data.finished = frozenset(row.sample_id for row in rows if row.error is None)
+    if trainer.is_global_zero:
+        _announce(plan)
+    if data.remaining == 0:
+        return
+    module = PredictModule(
+        plan.spec, plan.processor, plan.policy, cfg.attention, data.ids[: cfg.overlays]
+    )
+    with warnings.catch_warnings():
+        # Batches carry their samples, and decoding takes a small part of the time.
+        warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        trainer.predict(module, datamodule=data, return_predictions=False)
+
+
+def _announce(plan: Plan) -> None:
+    total, finished = plan.data.total, plan.data.total - plan.data.remaining
+    log.info("run: %s", plan.run_dir.path)
+    if finished == total:
+        log.info("already finished: nothing to compute")
+    elif finished:
+        log.info("resumed: %d of %d samples were finished", finished, total)
+
+
+def _finish(cfg: DictConfig, plan: Plan) -> None:
+    """Merges the rows of all ranks, writes the results, reports them."""
+    run_dir, data = plan.run_dir, plan.data
+    rows = results.complete_failures(
+        merge(read_rows(run_dir.sample_files), data.ids), data.selected
+    )
+    failed = [row for row in rows if row.error is not None]
+    status = replace(
+        run_dir.read_status() or new_status(),
+        state="done",
+        done=len(rows),
+        total=len(rows),
+        errors=len(failed),
+        updated=now(),
+    )
+    names = {"policy": plan.policy.name, "model": plan.spec.name, "data": data.source.name}
+    metrics = names | {"layers": plan.layers} | results.metrics(rows, status)
+    results.write_samples(run_dir, rows)
+    results.write_tokens(run_dir, data.ids[: cfg.overlays])
+    run_dir.write_json("metrics.json", metrics)
+    run_dir.write_status(status)
+    Console().print(summary_table(metrics))
+    _warn_of_failures(failed)
+    try:
+        plan.logger.log(run_dir.path, cfg)
+    # Whatever a remote service or its client does, the results are on the disk.
+    except Exception as error:
+        log.warning("the run logger failed (%s): run the command again to log the run", error)
+        log.debug("the run logger failed", exc_info=True)
+
+
+def _warn_of_failures(failed: list[SampleRow]) -> None:
+    if failed:
+        ids = ", ".join(row.sample_id for row in failed[:5])
+        more = ", ..." if len(failed) > 5 else ""
+        log.warning(
+            "%d samples failed (%s%s), the first by %s: they are tried again when the command is "
+            "run again",
+            len(failed), ids, more, failed[0].error,
+        )  # fmt: skip
+
+
+def _write_provenance(cfg: DictConfig, run_dir: RunDirectory, world_size: int) -> None:
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    run_dir.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
+    run_dir.write_json("env.json", environment(world_size))
+
+
+@contextmanager
+def _log_file(run_dir: RunDirectory) -> Iterator[None]:
+    """Messages and tracebacks of this package go to `log.txt` as well."""
+    handler = logging.FileHandler(run_dir.path / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger(__package__.partition(".")[0])
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+def _refuse_parallel_sweep(trainer: Trainer) -> None:
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep and trainer.world_size > 1:
+        raise ValueError(
+            f"a sweep (--multirun) with {trainer.world_size} devices a job would repeat the whole "
+            "sweep in every process: use one device a job (trainer=gpu) and a launcher that runs "
+            "several jobs at once, such as hydra/launcher=joblib or submitit_slurm"
+        )
+
+
+def _silence_libraries() -> None:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

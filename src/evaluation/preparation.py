@@ -1,0 +1,77 @@
+"""Everything that can go wrong before weights are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+from transformers import AutoConfig, ProcessorMixin
+
+from ..build import build_logger, build_model_spec, build_policy, build_source
+from ..data.datamodule import PredictData
+from ..data.prompts import check_prompts
+from ..metrics.scoring import check_tasks
+from ..models.checkpoint import locate
+from ..models.loading import ModelSpec
+from ..models.registry import family_named
+from ..policy import PruningPolicy
+from ..report.loggers import RunLogger
+from .run_directory import RunDirectory
+from .run_key import run_key
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of a run, each checked; `layers` is the layer of each stage in this model."""
+
+    policy: PruningPolicy
+    layers: dict[str, int]
+    spec: ModelSpec
+    processor: ProcessorMixin
+    data: PredictData
+    logger: RunLogger
+    run_dir: RunDirectory
+
+
+def prepare(cfg: DictConfig) -> Plan:
+    """Instantiates and checks all parts but the model; the cheapest checks come first.
+
+    Raises:
+        ValueError, FileNotFoundError: the configuration cannot work; one sentence says why.
+    """
+    policy, spec = build_policy(cfg), build_model_spec(cfg)
+    source, logger = build_source(cfg), build_logger(cfg)
+    logger.check()
+    spec.check()
+    layers = resolve_layers(policy, spec)
+    processor = spec.load_processor()
+    data = PredictData(
+        source=source,
+        processor=processor,
+        prompts=spec.prompts,
+        batch_size=cfg.batch_size,
+        cache_dir=Path(cfg.paths.cache_dir).expanduser(),
+        limit=cfg.data.limit,
+        subset_seed=cfg.data.subset_seed,
+        num_workers=cfg.num_workers,
+    )
+    data.setup()
+    check_prompts(spec.prompts, data.tasks, spec.name)
+    check_tasks(data.tasks)
+    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
+    run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
+    return Plan(policy, layers, spec, processor, data, logger, run_dir)
+
+
+def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
+    """0-based layer of each stage, from the checkpoint's configuration alone.
+
+    Raises:
+        ValueError: a stage does not fit the model.
+    """
+    config = AutoConfig.for_model(**locate(spec.path, spec.revision).config())
+    depth = config.get_text_config().num_hidden_layers
+    family = family_named(spec.family)
+    bound = policy.bind(depth, family.default_layer(depth), family.spare_layers, family.rotary_axes)
+    return bound.layers

@@ -1,0 +1,91 @@
+"""From the rows of all ranks to the files that reports read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from ..metrics.aggregate import aggregate
+from .run_directory import RunDirectory, Status
+from .run_key import as_file_name
+from .sample_log import SampleRow
+
+SCHEMA = pa.schema(
+    {
+        "sample_id": pa.string(),
+        "task": pa.string(),
+        "category": pa.string(),
+        "question": pa.string(),
+        "prediction": pa.string(),
+        "parsed": pa.string(),
+        "target": pa.string(),
+        "score": pa.float64(),
+        "n_visual": pa.int64(),
+        "n_kept": pa.int64(),
+        "kept_by_stage": pa.string(),
+        "average_tokens": pa.float64(),
+        "kv_bytes": pa.int64(),
+        "error": pa.string(),
+        "rank": pa.int32(),
+    }
+)
+"""Columns of `samples.parquet`."""
+
+DESCRIPTION = ("category", "question")
+"""What rows take from the dataset; a sample that could not be read does not bring it along."""
+
+
+def complete_failures(rows: Sequence[SampleRow], dataset: Dataset) -> list[SampleRow]:
+    """The rows, those of failed samples with category and question from the canonical dataset."""
+    known = {sample["id"]: sample for sample in dataset.select_columns(["id", *DESCRIPTION])}
+    return [
+        replace(row, **{name: known[row.sample_id][name] for name in DESCRIPTION})
+        if row.error is not None
+        else row
+        for row in rows
+    ]
+
+
+def metrics(rows: Sequence[SampleRow], status: Status) -> dict[str, Any]:
+    """The figures of `metrics.json`: scores, and cost as measured on the cache.
+
+    `n` counts failed samples; scores and costs are means over the others. `average_tokens` is over
+    samples with visual tokens, and None where there are none.
+    """
+    scores = aggregate(asdict(row) for row in rows)
+    categories = scores.pop("categories")
+    shares = [row.average_tokens for row in rows if row.average_tokens is not None and row.n_visual]
+    sizes = [row.kv_bytes for row in rows if row.kv_bytes is not None]
+    return {
+        "n": len(rows),
+        "errors": sum(row.error is not None for row in rows),
+        "average_tokens": fmean(shares) if shares else None,
+        "kv_bytes_per_sample": fmean(sizes) if sizes else None,
+        "scores": scores,
+        "categories": categories,
+        "seconds": round(status.seconds, 3),
+        "samples_per_second": status.samples_per_second,
+    }
+
+
+def write_samples(run_dir: RunDirectory, rows: Sequence[SampleRow]) -> None:
+    """`samples.parquet`."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    draft = run_dir.path / ".samples.parquet.draft"
+    pq.write_table(table, draft)
+    draft.replace(run_dir.path / "samples.parquet")
+
+
+def write_tokens(run_dir: RunDirectory, ids: Sequence[str]) -> None:
+    """`tokens.json`: the overlays of `ids`, in that order, as far as these were predicted."""
+    folder = run_dir.path / "samples" / "overlays"
+    paths = [folder / f"{as_file_name(sample_id)}.json" for sample_id in ids]
+    entries = [json.loads(path.read_text()) for path in paths if path.exists()]
+    run_dir.write_text("tokens.json", json.dumps(entries) + "\n")

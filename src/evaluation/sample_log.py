@@ -1,0 +1,119 @@
+"""Rows of finished samples: appended while a run goes on, read back when it is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """What one sample came to; a row of `samples/rank*.jsonl` and of `samples.parquet`.
+
+    Attributes:
+        parsed: what was read from `prediction`: a box as JSON, or the normalised answer.
+        target: the true box as JSON, or the accepted answers separated by " | ".
+        score: in [0, 1]; None where the sample failed.
+        n_visual, n_kept: visual tokens before pruning, and after the last stage.
+        kept_by_stage: JSON, visual tokens left after each stage by its name.
+        average_tokens: share of the visual tokens in the KV cache, mean over layers.
+        kv_bytes: size of this sample's part of the KV cache after the prefill.
+        error: why the sample failed; None where it did not.
+        rank: of the process that computed it.
+    """
+
+    sample_id: str
+    task: str
+    rank: int
+    category: str = ""
+    question: str = ""
+    prediction: str = ""
+    parsed: str = ""
+    target: str = ""
+    score: float | None = None
+    n_visual: int | None = None
+    n_kept: int | None = None
+    kept_by_stage: str = "{}"
+    average_tokens: float | None = None
+    kv_bytes: int | None = None
+    error: str | None = None
+
+
+class SampleLog:
+    """Appends rows to a file such that a killed process loses at most the batch it was at.
+
+    A torn last line, which such a process may leave, is removed first: its sample is computed
+    again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_torn_line(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, rows: Sequence[SampleRow]) -> None:
+        """Returns when the rows are on the disk."""
+        self._file.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_rows(paths: Iterable[Path]) -> list[SampleRow]:
+    """All complete rows, of each sample the one that counts: success before failure, then the last.
+
+    Raises:
+        ValueError: a line in the middle of a file is damaged, or a sample succeeded twice.
+    """
+    rows: dict[str, SampleRow] = {}
+    for path in paths:
+        for row in _read(path):
+            known = rows.get(row.sample_id)
+            if known is None or known.error is not None:
+                rows[row.sample_id] = row
+            elif row.error is None:
+                raise ValueError(
+                    f"{path} has sample {row.sample_id!r}, which was finished before: two "
+                    "processes wrote to this run; delete its folder and run the command again"
+                )
+    return list(rows.values())
+
+
+def merge(rows: Iterable[SampleRow], ids: Sequence[str]) -> list[SampleRow]:
+    """One row for each of `ids`, in their order.
+
+    Raises:
+        RuntimeError: a sample has no row.
+    """
+    by_id = {row.sample_id: row for row in rows}
+    if missing := [sample_id for sample_id in ids if sample_id not in by_id]:
+        raise RuntimeError(
+            f"{len(missing)} of {len(ids)} samples have no row, the first is {missing[0]!r}: "
+            "run the command again to compute them"
+        )
+    return [by_id[sample_id] for sample_id in ids]
+
+
+def _read(path: Path) -> list[SampleRow]:
+    complete, _, _ = path.read_bytes().rpartition(b"\n")
+    rows = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            rows.append(SampleRow(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number} is damaged ({error}): delete the line and run the command "
+                "again, which computes its sample anew"
+            ) from error
+    return rows
+
+
+def _remove_torn_line(path: Path) -> None:
+    if path.exists():
+        complete, newline, _ = path.read_bytes().rpartition(b"\n")
+        os.truncate(path, len(complete) + len(newline))

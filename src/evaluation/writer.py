@@ -1,0 +1,52 @@
+"""Writes what a rank predicted, batch by batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+
+from .module import Overlay, Predictions
+from .run_directory import RunDirectory
+from .run_key import as_file_name
+from .sample_log import SampleLog
+
+
+class SampleWriter(BasePredictionWriter):
+    """Appends rows to this rank's file; keeps image and token maps of samples with an overlay."""
+
+    def __init__(self, run_dir: RunDirectory) -> None:
+        super().__init__("batch")
+        self._run_dir = run_dir
+        self._log: SampleLog | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log = SampleLog(self._run_dir.sample_file(trainer.global_rank))
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any
+    ) -> None:
+        if self._log is None:
+            raise RuntimeError("SampleWriter has no file yet: on_predict_start did not run")
+        predictions: Predictions = outputs
+        # Before the rows, so that a finished sample has its overlay wherever the run is killed.
+        for overlay in predictions.overlays:
+            self._write_overlay(overlay)
+        self._log.append(predictions.rows)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.strategy.barrier("all ranks have written")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def _write_overlay(self, overlay: Overlay) -> None:
+        name = as_file_name(overlay.sample_id)
+        image_file = f"images/{name}.png"
+        path = self._run_dir.path / image_file
+        path.parent.mkdir(exist_ok=True)
+        overlay.image.save(path)
+        entry = overlay.entry | {"image_file": image_file}
+        self._run_dir.write_json(f"samples/overlays/{name}.json", entry)

@@ -1,0 +1,59 @@
+"""Attention masks for decoder layers whose caches have different lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from transformers.masking_utils import create_causal_mask
+
+
+@dataclass(frozen=True)
+class StoredLength:
+    """Answers the two questions that transformers' mask factories ask a cache."""
+
+    length: int
+
+    def get_query_offset(self, layer_idx: int | None = None) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int | None = None) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+
+@dataclass
+class MaskFactory:
+    """Causal masks of one forward call, each built once.
+
+    Attributes:
+        config: the decoder's configuration, which names the attention backend.
+    """
+
+    config: Any
+    _made: dict[tuple[int, int, int], tuple[Tensor | None, Any]] = field(default_factory=dict)
+
+    def mask(self, hidden: Tensor, past: int, valid: Tensor | None) -> Any:
+        """The mask of a layer in the form its attention backend takes, or None where none is needed.
+
+        Without padding SDPA's causal fast path and FlashAttention stay on.
+
+        Args:
+            hidden: input of the layer, `[B, Q, E]`.
+            past: entries in the layer's cache before this call.
+            valid: real entries among past and new ones, bool `[B, past + Q]`, or None for all.
+        """
+        key = (past, hidden.shape[1], id(valid))
+        if key not in self._made:
+            # the tensor is held too, so that its id cannot be given to another one
+            self._made[key] = (valid, self._create(hidden, past, valid))
+        return self._made[key][1]
+
+    def _create(self, hidden: Tensor, past: int, valid: Tensor | None) -> Any:
+        return create_causal_mask(
+            config=self.config,
+            inputs_embeds=hidden,
+            attention_mask=valid,
+            past_key_values=StoredLength(past),
+            layer_idx=0,
+        )

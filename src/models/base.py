@@ -1,0 +1,193 @@
+"""What the core must know about a model family; one file a family implements it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..tokens import Row, VisualTokens
+
+
+@dataclass(frozen=True)
+class Block:
+    """One run of visual tokens in the input: an image, a video frame, a thumbnail or a tile.
+
+    Attributes:
+        sample, image, kind, grid: see `tokens.Row`.
+        start: index of the first token in the (padded) input sequence.
+        cell: row and column of each token, long `[n, 2]` on the CPU.
+        xy: centre of each token in the original image in [0, 1], float `[n, 2]` on the CPU.
+        special: newline and separator tokens, bool `[n]`, or None for none.
+        eligible: tokens that a ranking may take, bool `[n]`, or None for all.
+    """
+
+    sample: int
+    image: int
+    kind: str
+    grid: tuple[int, int]
+    start: int
+    cell: Tensor
+    xy: Tensor
+    special: Tensor | None = None
+    eligible: Tensor | None = None
+
+    @classmethod
+    def full(
+        cls, sample: int, image: int, kind: str, grid: tuple[int, int], start: int
+    ) -> Block:
+        """A block whose tokens are its grid in raster order, covering the whole image."""
+        height, width = grid
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        cell = torch.stack([rows, columns], dim=-1).view(-1, 2)
+        xy = (cell.flip(-1) + 0.5) / torch.tensor([width, height])
+        return cls(sample, image, kind, grid, start, cell, xy)
+
+
+def visual_tokens(
+    blocks: Sequence[Block], positions: Tensor, inv_freq: Tensor, seeds: Sequence[int]
+) -> VisualTokens:
+    """Rows of visual tokens from blocks.
+
+    Args:
+        blocks: in input order within each sample; at least one.
+        positions: position ids of the input on each rotary axis, long `[A, B, S]`.
+        inv_freq: rotary frequencies, float `[d / 2]`.
+        seeds: one integer per batch element, or none.
+    """
+    device, length = positions.device, positions.shape[-1]
+    counts = [len(block.cell) for block in blocks]
+    column = torch.arange(max(counts))
+    start = torch.tensor([block.start for block in blocks])
+    before: dict[int, int] = {}
+    offsets = []
+    for block, count in zip(blocks, counts, strict=True):
+        offsets.append(before.get(block.sample, 0))
+        before[block.sample] = offsets[-1] + count
+    index = (start[:, None] + column).clamp(max=length - 1).to(device)
+    sample = torch.tensor([block.sample for block in blocks], device=device)
+    rows = tuple(
+        Row(b.sample, b.image, b.kind, b.grid, count, count)
+        for b, count in zip(blocks, counts, strict=True)
+    )
+    falses = [torch.zeros(n, dtype=torch.bool) for n in counts]
+    special = [f if b.special is None else b.special for b, f in zip(blocks, falses, strict=True)]
+    eligible = [
+        ~f if b.eligible is None else b.eligible for b, f in zip(blocks, falses, strict=True)
+    ]
+    return VisualTokens(
+        rows=rows,
+        blocks=rows,
+        block=torch.arange(len(blocks), device=device)[:, None].expand(-1, max(counts)),
+        index=index,
+        slot=index,
+        ordinal=(torch.tensor(offsets)[:, None] + column).to(device),
+        cell=_pad([block.cell for block in blocks], device),
+        xy=_pad([block.xy for block in blocks], device),
+        positions=positions[:, sample[:, None], index],
+        inv_freq=inv_freq.to(device),
+        special=_pad(special, device),
+        eligible=_pad(eligible, device),
+        seeds=tuple(seeds),
+    )
+
+
+def _pad(items: list[Tensor], device: torch.device) -> Tensor:
+    return nn.utils.rnn.pad_sequence(items, batch_first=True).to(device)
+
+
+class Family(ABC):
+    """Where a family's layers are, how its visual tokens are laid out, how its attention projects.
+
+    Attributes:
+        name: the family's name in configs and results.
+        model_types: `config.model_type` values that it covers.
+        text_skip: tokens directly after the last visual token that are no text query (the closing
+            vision token, and the one after it, which the published code skips too).
+        rotary_axes: 1, or 3 for M-RoPE.
+        spare_layers: layers whose cache the published method leaves full.
+    """
+
+    name: ClassVar[str]
+    model_types: ClassVar[tuple[str, ...]]
+    text_skip: ClassVar[int] = 2
+    rotary_axes: ClassVar[int] = 1
+    spare_layers: ClassVar[tuple[int, ...]] = ()
+
+    @abstractmethod
+    def core(self, model: nn.Module) -> nn.Module:
+        """The module whose forward receives `input_ids` and the image sizes."""
+
+    @abstractmethod
+    def text_model(self, model: nn.Module) -> nn.Module:
+        """The decoder: embeddings in, hidden states out, with `.layers` and `.rotary_emb`."""
+
+    @abstractmethod
+    def default_layer(self, depth: int) -> int:
+        """The layer of IVC-Prune's selection in a model of `depth` decoder layers."""
+
+    @abstractmethod
+    def blocks(self, core: nn.Module, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
+        """Visual blocks of a forward call, in input order; empty for text alone.
+
+        Args:
+            core: the module that `core` returns.
+            inputs: its keyword arguments, `input_ids` `[B, S]` among them.
+            positions: position ids of the decoder on each rotary axis, long `[A, B, S]`.
+        """
+
+    @abstractmethod
+    def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
+        """(width, height) of each image as the model sees it, from the processor's output."""
+
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        """The decoder layers."""
+        layers = self.text_model(model).layers
+        if not isinstance(layers, nn.ModuleList):
+            raise TypeError(f"{self.name}: the decoder's `layers` is {type(layers).__name__}")
+        return layers
+
+    def inverse_frequencies(self, model: nn.Module) -> Tensor:
+        """Rotary frequencies in float32, `[d / 2]`, from the checkpoint's configuration.
+
+        Computed anew, since casting a model to bfloat16 casts its buffer too.
+        """
+        text_model = self.text_model(model)
+        rotary: Any = text_model.rotary_emb
+        with torch.device("cpu"):
+            inv_freq = type(rotary)(config=text_model.config).inv_freq
+        return torch.as_tensor(inv_freq)
+
+    def cached_values(self, layer: nn.Module, keys: Tensor, values: Tensor) -> Tensor:
+        """Value vectors `[B, H_kv, S, D]` from what the layer's cache holds."""
+        return values
+
+    def queries(self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries of a decoder layer at `hidden` `[B, Q, E]`, rotated, `[B, H, Q, D]`."""
+        attention = layer.self_attn
+        states = attention.q_proj(layer.input_layernorm(hidden))
+        return rotate(self._heads(states, attention, "q_norm"), cos, sin)
+
+    def keys(self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Keys of a decoder layer at `hidden` `[B, S, E]`, rotated, `[B, H_kv, S, D]`."""
+        attention = layer.self_attn
+        states = attention.k_proj(layer.input_layernorm(hidden))
+        return rotate(self._heads(states, attention, "k_norm"), cos, sin)
+
+    @staticmethod
+    def _heads(states: Tensor, attention: Any, norm: str) -> Tensor:
+        states = states.unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, norm):
+            states = getattr(attention, norm)(states)
+        return states.transpose(1, 2)
+
+
+def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding in the half-split layout: `states` `[B, H, Q, D]`, cos and sin `[B, Q, D]`."""
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return states * cos[:, None] + turned * sin[:, None]

@@ -1,0 +1,163 @@
+"""A model by name: what to load and how, and whether that can work, found out before loading."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers.utils.import_utils import is_flash_attn_2_available
+
+from .checkpoint import locate
+from .processors import ImageTextProcessor
+from .registry import family_of
+
+_DTYPES = {
+    "auto": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
+_BOX_FORMATS = ("plain", "qwen2_5_vl")
+_ATTENTIONS = ("auto", "flash", "sdpa", "eager")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model configuration; the files of `conf/model/` are its instances.
+
+    Attributes:
+        name: how results call the model.
+        family: which layout and layer defaults apply, e.g. "qwen2_5_vl".
+        path: "bundled:<name>", a folder, or a hub id.
+        prompts: template with `{question}` for each task.
+        revision: branch, tag or commit of a hub id; None = "main".
+        dtype: "auto" (bfloat16 on a GPU, float32 on a CPU), "bfloat16", "float16" or "float32".
+        min_pixels, max_pixels: image sizes (in pixels, area) between which images are not rescaled;
+            None = as the checkpoint says.
+        box_format: how the model writes boxes, "plain" or "qwen2_5_vl".
+        max_new_tokens: limit of the greedy generation.
+    """
+
+    name: str
+    family: str
+    path: str
+    prompts: Mapping[str, str]
+    revision: str | None = None
+    dtype: str = "auto"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    box_format: str = "plain"
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        _require_choice("model.dtype", self.dtype, _DTYPES)
+        _require_choice("model.box_format", self.box_format, _BOX_FORMATS)
+        for field in ("min_pixels", "max_pixels", "max_new_tokens"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ValueError(f"model.{field}={value} is too small: allowed is 1 or more")
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError(
+                f"model.min_pixels={self.min_pixels} is more than model.max_pixels="
+                f"{self.max_pixels}: lower the first or raise the second"
+            )
+
+    def check(self) -> None:
+        """Fails early where loading would fail late; reads no weights.
+
+        Raises:
+            FileNotFoundError: no complete checkpoint at `path`, or no way to download it.
+            ValueError: the checkpoint's architecture is not supported, or not of `family`.
+        """
+        model_type = locate(self.path, self.revision).config().get("model_type", "unknown")
+        try:
+            family = family_of(model_type).name
+        except ValueError as error:
+            raise ValueError(f"model.path={self.path!r} cannot be used: {error}") from None
+        if family != self.family:
+            raise ValueError(
+                f"model.family={self.family!r} does not fit model.path={self.path!r}, "
+                f"a checkpoint of the family {family!r}: set model.family={family}"
+            )
+
+    def fingerprint(self) -> str:
+        """The commit of a hub checkpoint, or the sha256 of a local one: part of the run key."""
+        return locate(self.path, self.revision).fingerprint()
+
+    def load_processor(self) -> ProcessorMixin:
+        """The processor, with this configuration's image limits; it pads on the left."""
+        folder = locate(self.path, self.revision).fetch()
+        processor = ImageTextProcessor.from_pretrained(folder)
+        processor.tokenizer.padding_side = "left"
+        limits = {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels}
+        size = dict(processor.image_processor.size)
+        # Areas, in spite of their names: so this family's image processors call their limits.
+        processor.image_processor.size = size | {k: v for k, v in limits.items() if v}
+        return processor
+
+    def load_model(
+        self, attention: str = "auto", device: torch.device | str | None = None
+    ) -> PreTrainedModel:
+        """The model in evaluation mode.
+
+        Args:
+            attention: "auto", "flash", "sdpa" or "eager"; see `attention_implementation`.
+            device: None = the GPU where there is one, else the CPU.
+
+        Raises:
+            ValueError: `attention` cannot be had, or the checkpoint lacks weights of its model.
+        """
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        dtype = _DTYPES[self.dtype] or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+        implementation = attention_implementation(attention, target, dtype)
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            locate(self.path, self.revision).fetch(),
+            dtype=dtype,
+            attn_implementation=implementation,
+            output_loading_info=True,
+        )
+        model, loading = loaded
+        if missing := sorted(loading["missing_keys"]):
+            raise ValueError(
+                f"model.path={self.path!r} lacks {len(missing)} weights of its model, among them "
+                f"{missing[0]!r}, which would be random: give the complete checkpoint"
+            )
+        return model.to(target).eval()
+
+
+def attention_implementation(attention: str, device: torch.device, dtype: torch.dtype) -> str:
+    """What transformers calls the attention to use.
+
+    "auto" takes FlashAttention 2 where it can run, else PyTorch's scaled_dot_product_attention.
+
+    Raises:
+        ValueError: an unknown name, or FlashAttention where it cannot run.
+    """
+    _require_choice("attention", attention, _ATTENTIONS)
+    if attention in ("sdpa", "eager"):
+        return attention
+    obstacle = _flash_obstacle(device, dtype)
+    if obstacle is None:
+        return "flash_attention_2"
+    if attention == "auto":
+        return "sdpa"
+    raise ValueError(f"attention=flash {obstacle}; or use attention=auto")
+
+
+def _flash_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why FlashAttention cannot run, as the rest of a sentence; None = it can."""
+    if device.type != "cuda":
+        return f"needs a CUDA GPU, and the model is on {device.type!r}: use a GPU"
+    if dtype not in (torch.float16, torch.bfloat16):
+        return f"needs half precision, and model.dtype gives {dtype}: set model.dtype=bfloat16"
+    if not is_flash_attn_2_available():
+        return "needs the package flash-attn: install it with `pip install 'ivcprune[flash]'`"
+    return None
+
+
+def _require_choice(field: str, value: str, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field}={value!r} is unknown: allowed are {list(allowed)}")

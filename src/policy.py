@@ -1,0 +1,194 @@
+"""WHEN and WHERE to prune: named stages, the caches they reach, and the position rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from .budget import share_for_average
+from .selectors.base import Selector, check_choice, signals_of
+from .tokens import FROM_PREVIOUS_LAYER, Signal
+
+CacheScope = Literal["all_layers", "from_stage"]
+PositionRule = Literal["keep", "reassign"]
+
+_OF_DEPTH = re.compile(r"(\d+) of (\d+)")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One selection at the ENTRY of a decoder layer.
+
+    Attributes:
+        layer: 0-based decoder layer; 0 is before the language model; None is the family's default.
+            "2 of 27" is layer 2 as written for models of at least 27 layers; in a shallower model it
+            scales with the depth.
+        selector: what stays.
+    """
+
+    layer: int | str | None
+    selector: Selector
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.selector, Selector):
+            raise TypeError(f"Stage.selector is {self.selector!r}: it must be a Selector")
+        if isinstance(self.layer, str) and not _OF_DEPTH.fullmatch(self.layer):
+            raise ValueError(
+                f"Stage.layer is {self.layer!r}: it must be a layer number, "
+                "'LAYER of DEPTH' (for example '2 of 27') or null for the model family's default"
+            )
+        if isinstance(self.layer, int) and self.layer < 0:
+            raise ValueError(f"Stage.layer is {self.layer}: it must be 0 or more")
+
+    def resolve(self, depth: int, default: int) -> int:
+        """The 0-based layer in a model of `depth` decoder layers."""
+        if self.layer is None:
+            return default
+        if isinstance(self.layer, int):
+            return self.layer
+        layer, written_for = map(int, self.layer.split(" of "))
+        if depth >= written_for or layer == 0:
+            return layer
+        return max(1, round(layer * depth / written_for))
+
+
+@dataclass(frozen=True)
+class PruningPolicy:
+    """A pruning method: what is selected where, and which caches lose the dropped tokens.
+
+    Attributes:
+        stages: by name; they act in the order of their layers. None at all: vanilla.
+        cache: "all_layers" also drops the tokens from the caches of the layers before a stage
+            (IVC-Prune's single selection); "from_stage" only from the stage on (FastV, PDrop).
+        spare_layers: layers below the stage whose cache stays full; None: the family's default.
+        positions: survivors "keep" their original position ids.
+        name: how results call it.
+        average_tokens: where set, the stages' budgets are scaled so that the average of visual
+            tokens over all layers' caches is this share; the way to compare methods at equal cost.
+    """
+
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    cache: CacheScope = "all_layers"
+    spare_layers: tuple[int, ...] | None = ()
+    positions: PositionRule = "keep"
+    name: str = "custom"
+    average_tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(self, "cache", self.cache, ("all_layers", "from_stage"))
+        check_choice(self, "positions", self.positions, ("keep", "reassign"))
+        if self.positions == "reassign" and self.cache != "from_stage":
+            raise ValueError(
+                "PruningPolicy.positions is 'reassign' with cache 'all_layers': early layers have "
+                "cached keys at the original positions, so use cache='from_stage' or 'keep'"
+            )
+        if self.average_tokens is not None and not 0.0 < self.average_tokens <= 1.0:
+            raise ValueError(
+                f"PruningPolicy.average_tokens is {self.average_tokens}: it must be in (0, 1]"
+            )
+        object.__setattr__(self, "stages", dict(self.stages))
+        if self.spare_layers is not None:
+            object.__setattr__(self, "spare_layers", tuple(self.spare_layers))
+
+    def bind(
+        self, depth: int, default_layer: int, default_spare: tuple[int, ...], rotary_axes: int
+    ) -> BoundPolicy:
+        """Resolve layers and budgets for a model, and check that every stage can run there.
+
+        Raises:
+            ValueError: naming the stage, the value, what is allowed and the fix.
+        """
+        layers = {n: s.resolve(depth, default_layer) for n, s in self.stages.items()}
+        names = sorted(layers, key=lambda name: layers[name])
+        stages = tuple(BoundStage(n, layers[n], self.stages[n].selector) for n in names)
+        spare = default_spare if self.spare_layers is None else self.spare_layers
+        self._check(stages, depth, spare, rotary_axes)
+        if self.average_tokens is not None and stages:
+            stages = self._rescale(stages, self.average_tokens, depth, spare)
+        return BoundPolicy(self.name, stages, self.cache, frozenset(spare))
+
+    def _check(
+        self, stages: tuple[BoundStage, ...], depth: int, spare: tuple[int, ...], axes: int
+    ) -> None:
+        taken: dict[int, str] = {}
+        for stage in stages:
+            if stage.layer >= depth:
+                raise ValueError(
+                    f"stages.{stage.name}.layer is {stage.layer}, but the model has {depth} decoder "
+                    f"layers: choose 0 to {depth - 1}"
+                )
+            if stage.layer in taken:
+                raise ValueError(
+                    f"stages.{stage.name}.layer is {stage.layer}, the layer of stage "
+                    f"'{taken[stage.layer]}': give each stage its own layer"
+                )
+            taken[stage.layer] = stage.name
+            if stage.layer == 0 and (early := stage.needs & FROM_PREVIOUS_LAYER):
+                raise ValueError(
+                    f"stages.{stage.name}.layer is 0, but its selector needs "
+                    f"{', '.join(sorted(early))} of a previous layer: choose a layer from 1 on"
+                )
+        if beyond := [layer for layer in spare if not 0 <= layer < depth]:
+            raise ValueError(
+                f"PruningPolicy.spare_layers holds {beyond}, but the model's layers are "
+                f"0 to {depth - 1}"
+            )
+        if self.positions == "reassign":
+            raise ValueError(
+                f"PruningPolicy.positions is 'reassign', which is not defined for this model's "
+                f"{axes} rotary axes: use positions='keep'"
+            )
+
+    def _rescale(
+        self, stages: tuple[BoundStage, ...], target: float, depth: int, spare: tuple[int, ...]
+    ) -> tuple[BoundStage, ...]:
+        shares = [stage.selector.share for stage in stages]
+        if len(stages) > 1 and None in shares:
+            missing = [s.name for s, share in zip(stages, shares, strict=True) if share is None]
+            raise ValueError(
+                f"average_tokens={target} cannot scale stages {', '.join(missing)}: "
+                "their budgets are not shares of the tokens"
+            )
+        nominal = [share or 1.0 for share in shares] if len(stages) > 1 else [1.0]
+        layers = [stage.layer for stage in stages]
+        scaled = share_for_average(target, nominal, layers, depth, self.cache, spare)
+        return tuple(
+            replace(stage, selector=stage.selector.with_keep(share))
+            for stage, share in zip(stages, scaled, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class BoundStage:
+    """A stage of a given model: its layer is a number."""
+
+    name: str
+    layer: int
+    selector: Selector
+
+    @property
+    def needs(self) -> frozenset[Signal]:
+        return signals_of(self.selector)
+
+
+@dataclass(frozen=True)
+class BoundPolicy:
+    """A policy of a given model; `stages` in the order of their layers."""
+
+    name: str
+    stages: tuple[BoundStage, ...]
+    cache: CacheScope
+    spare_layers: frozenset[int]
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Layer of each stage by name."""
+        return {stage.name: stage.layer for stage in self.stages}
+
+    def reaches(self, stage: BoundStage, layer: int) -> bool:
+        """Whether a stage also drops its tokens from the cache of this EARLIER layer."""
+        return (
+            self.cache == "all_layers" and layer < stage.layer and layer not in self.spare_layers
+        )

@@ -1,0 +1,192 @@
+"""HOW: applies a policy to a live model through forward hooks, without touching its code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers.cache_utils import Cache, DynamicCache
+
+from .kv_cache import PrunedLayer, concatenate_valid
+from .masks import MaskFactory
+from .models.base import Family
+from .policy import BoundPolicy
+from .prefill import Prefill, PrefillInput
+from .statistics import PrefillStatistics
+
+_ACTIVE = "_ivcprune_active"
+
+
+class Pruner:
+    """A policy at work on one model: a context manager that owns its hooks.
+
+    Attributes:
+        stats: what the latest prefill kept; None before the first.
+    """
+
+    def __init__(self, model: nn.Module, family: Family, policy: BoundPolicy) -> None:
+        self.stats: PrefillStatistics | None = None
+        self._policy, self._family = policy, family
+        self._core = family.core(model)
+        self._decoder: Any = family.text_model(model)
+        self._layers = family.layers(model)
+        self._inv_freq = family.inverse_frequencies(model)
+        self._seeds: tuple[int, ...] = ()
+        self._handles: list[RemovableHandle] = []
+        self._inputs: dict[str, Any] = {}
+        self._forward: _Forward | None = None
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """0-based decoder layer of each stage."""
+        return self._policy.layers
+
+    def identify(self, sample_ids: Sequence[str]) -> None:
+        """Name the batch elements of the next prefill: random choices follow these ids."""
+        digests = [hashlib.sha256(name.encode()).digest()[:7] for name in sample_ids]
+        self._seeds = tuple(int.from_bytes(digest, "little") for digest in digests)
+
+    # Hooks -------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Pruner:
+        if hasattr(self._core, _ACTIVE):
+            raise RuntimeError(
+                "prune: a prune block is already active on this model; leave it first, and combine "
+                "selectors (Union, TopUp) rather than blocks"
+            )
+        setattr(self._core, _ACTIVE, True)
+        self._add(self._core, self._before_core)
+        self._add(self._decoder, self._before_decoder)
+        for index, layer in enumerate(self._layers):
+            self._add(layer, partial(self._before_layer, index))
+        self._handles.append(self._decoder.register_forward_hook(self._after_decoder))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._inputs, self._forward = {}, None
+        delattr(self._core, _ACTIVE)
+
+    def _add(self, module: nn.Module, hook: Any) -> None:
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    # The walk of a forward call ----------------------------------------------------------------
+
+    def _before_core(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        """Remember input ids and image sizes: the decoder only sees embeddings."""
+        self._inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+        self._forward = None
+
+    def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Find the visual tokens of a prefill, and see to it that there is a cache."""
+        inputs, self._inputs = self._inputs, {}
+        cache = kwargs.get("past_key_values")
+        past = 0 if cache is None else cache.get_seq_length()
+        embeddings = kwargs["inputs_embeds"]
+        positions = axis_positions(
+            kwargs.get("position_ids"), self._family.rotary_axes, embeddings, past
+        )
+        # a step of decoding brings one token, which no image consists of
+        is_step = past > 0 and embeddings.shape[1] == 1
+        blocks = [] if is_step else self._family.blocks(self._core, inputs, positions)
+        if cache is None and blocks and (self._policy.stages or kwargs.get("use_cache") is not False):
+            cache = DynamicCache(config=self._decoder.config)
+            kwargs = {**kwargs, "past_key_values": cache}
+        self._forward = _Forward(self._decoder.config, cache, kwargs.get("attention_mask"))
+        if cache is not None and (blocks or past == 0):
+            given = PrefillInput(
+                blocks=blocks,
+                embeddings=embeddings,
+                positions=positions,
+                attention_mask=kwargs.get("attention_mask"),
+                cache=cache,
+                seeds=self._seeds,
+            )
+            self._forward.prefill = Prefill(
+                self._family, self._policy, self._layers, self._inv_freq, given
+            )
+            self._seeds = ()
+        return args, kwargs
+
+    def _before_layer(
+        self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        """Run the stage of this layer, if any; give the layer what is left, and its own mask."""
+        if self._forward is None:
+            return None
+        hidden, *rest = args
+        if self._forward.prefill is not None:
+            hidden, kwargs = self._forward.prefill.enter_layer(index, hidden, kwargs)
+        return (hidden, *rest), self._forward.with_own_mask(index, hidden, kwargs)
+
+    def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
+        forward, self._forward = self._forward, None
+        if forward is not None and forward.prefill is not None:
+            self.stats = forward.prefill.statistics()
+
+
+class _Forward:
+    """One call of the decoder: a prefill, or decoding on a cache that may have lost tokens."""
+
+    def __init__(self, config: Any, cache: Cache | None, attention_mask: Any) -> None:
+        self.prefill: Prefill | None = None
+        self._cache, self._attention_mask = cache, attention_mask
+        self._masks = MaskFactory(config)
+        self._extended: dict[tuple[int, int, int], tuple[Tensor | None, Tensor | None]] = {}
+
+    def with_own_mask(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The layer's keyword arguments, with the mask that fits its cache if it lost tokens.
+
+        Position ids are withheld there: FlashAttention takes ids with gaps for packed sequences.
+        """
+        layers = [] if self._cache is None else self._cache.layers
+        if index >= len(layers) or not isinstance(layer := layers[index], PrunedLayer):
+            return kwargs
+        past = layer.stored
+        layer.valid = self._extend(layer.valid, past, hidden)
+        if not layer.dropped:
+            return kwargs
+        mask = self._masks.mask(hidden, past, layer.valid)
+        return {**kwargs, "attention_mask": mask, "position_ids": None}
+
+    def _extend(self, valid: Tensor | None, past: int, hidden: Tensor) -> Tensor | None:
+        """Validity of the cache once the new tokens are in; layers alike share one tensor."""
+        batch, length = hidden.shape[:2]
+        key = (id(valid), past, length)
+        if key not in self._extended:
+            new = self._new_valid(length)
+            both = concatenate_valid(valid, past, new, length, batch)
+            self._extended[key] = (valid, both)
+        return self._extended[key][1]
+
+    def _new_valid(self, length: int) -> Tensor | None:
+        if self.prefill is not None:
+            return self.prefill.valid
+        if length == 1 or not isinstance(self._attention_mask, Tensor):
+            return None
+        new = self._attention_mask[:, -length:].bool()
+        return None if new.all() else new
+
+
+def axis_positions(position_ids: Tensor | None, axes: int, embeddings: Tensor, past: int) -> Tensor:
+    """Position ids on each rotary axis, long `[A, B, S]`, from what a decoder is given.
+
+    Args:
+        position_ids: `[A, B, S]`, `[1 + A, B, S]` with text positions first, `[B, S]`, or None.
+        axes: A.
+        embeddings: `[B, S, E]`.
+        past: tokens seen before.
+    """
+    batch, length = embeddings.shape[:2]
+    if position_ids is None:
+        position_ids = torch.arange(past, past + length, device=embeddings.device)[None]
+    if position_ids.dim() == 3:
+        position_ids = position_ids[-axes:]
+    return position_ids.expand(axes, batch, length)

@@ -1,0 +1,45 @@
+"""The report as one HTML page that needs no other file and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+from . import formats
+from .comparison import Comparison
+from .gallery import Exhibit, draw_gallery
+from .plots import SPREAD, Plot, draw_plots
+
+
+@dataclass(frozen=True)
+class Section:
+    """One comparison with its pictures."""
+
+    comparison: Comparison
+    plots: list[Plot]
+    gallery: list[Exhibit]
+
+
+def render_page(
+    experiment: str, comparisons: Sequence[Comparison], unfinished: Sequence[str], gallery: int
+) -> str:
+    """The page of `experiment`.
+
+    Args:
+        comparisons: each becomes a section of its own.
+        unfinished: keys of runs that are not in the tables.
+        gallery: how many samples are shown in pictures, for each comparison.
+    """
+    sections = [Section(c, draw_plots(c), draw_gallery(c, gallery)) for c in comparisons]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
+    return environment.from_string(template).render(
+        experiment=experiment,
+        sections=sections,
+        unfinished=unfinished,
+        spread=f"{SPREAD / 2:g}",
+        formats=formats,
+    )

@@ -1,0 +1,57 @@
+"""`ivcprune job=report`: one table over the runs of an experiment, and a page to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from .comparison import compare
+from .html import render_page
+from .runs import load_runs, unfinished_runs
+from .table import render
+
+MIN_WIDTH = 120
+"""Columns that the table is given where the output is no terminal."""
+
+
+def run(cfg: DictConfig, gallery: int = 6) -> None:
+    """Prints the comparison of all finished runs and writes `report.html` beside them.
+
+    Args:
+        cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
+        gallery: how many samples are shown in pictures.
+
+    Raises:
+        FileNotFoundError: the experiment has no finished run.
+        ValueError: `gallery` is negative, or a run directory is damaged.
+    """
+    if gallery < 0:
+        raise ValueError(f"job.gallery is {gallery}: ask for 0 samples or more")
+    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
+    runs = load_runs(experiment)
+    unfinished = unfinished_runs(experiment)
+    if not runs:
+        raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
+    comparisons = compare(runs)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, MIN_WIDTH)
+    for comparison in comparisons:
+        console.print(render(comparison))
+        console.print()
+    if unfinished:
+        console.print(f"not shown, unfinished: {', '.join(unfinished)}\n", highlight=False)
+    page = experiment / "report.html"
+    page.write_text(render_page(cfg.experiment_name, comparisons, unfinished, gallery), "utf-8")
+    console.print(f"runs:   {experiment.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"report: {page.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _nothing_found(experiment: Path, name: str, unfinished: int) -> str:
+    state = f"only unfinished runs ({unfinished})" if unfinished else "no runs"
+    return (
+        f"{state} in {experiment}: make them with `ivcprune -m experiment={name}`, "
+        "or name another experiment with `experiment_name=...`"
+    )

@@ -1,0 +1,130 @@
+"""Finished runs, read from their run directories."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+VANILLA = "none"
+"""Name of the policy that prunes nothing."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean score of one task with its 95 % interval, all in percent (None where n = 0)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        folder: its run directory, named by the run key.
+        n: number of samples, failed ones included.
+        errors: how many of them failed.
+        average_tokens: measured share of the visual tokens in the KV cache, in [0, 1].
+        kv_bytes: size of the KV cache after the prefill, mean over samples.
+        scores: by task.
+        config: the resolved configuration.
+        environment: `env.json`, what the run was computed with.
+    """
+
+    folder: Path
+    policy: str
+    model: str
+    data: str
+    n: int
+    errors: int
+    average_tokens: float
+    kv_bytes: float
+    scores: dict[str, Score]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.folder.name
+
+    @property
+    def finished(self) -> float:
+        """When `metrics.json` was written, in seconds since the epoch."""
+        return (self.folder / "metrics.json").stat().st_mtime
+
+    @property
+    def is_vanilla(self) -> bool:
+        return self.policy == VANILLA
+
+    def samples(self) -> list[Row]:
+        """All rows of `samples.parquet`."""
+        rows: list[Row] = pq.read_table(self.folder / "samples.parquet").to_pylist()
+        return rows
+
+    def token_maps(self) -> dict[str, Row]:
+        """By sample id, in dataset order: the entries of `tokens.json`; empty without that file."""
+        entries = _read_json(self.folder / "tokens.json", default=[])
+        return {entry["sample_id"]: entry for entry in entries}
+
+
+def load_run(folder: Path) -> Run:
+    """The finished run in `folder`.
+
+    Raises:
+        ValueError: `metrics.json` is not what this version writes.
+    """
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text())
+        scores = {task: Score(**score) for task, score in metrics["scores"].items()}
+        return Run(
+            folder=folder,
+            policy=metrics["policy"],
+            model=metrics["model"],
+            data=metrics["data"],
+            n=metrics["n"],
+            errors=metrics["errors"],
+            average_tokens=metrics["average_tokens"],
+            kv_bytes=metrics["kv_bytes_per_sample"],
+            scores=scores,
+            config=_read_config(folder / "config.yaml"),
+            environment=_read_json(folder / "env.json", default={}),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a valid metrics file ({type(error).__name__}: {error}): "
+            "delete this run directory and run the command again"
+        ) from error
+
+
+def load_runs(experiment: Path) -> list[Run]:
+    """All finished runs directly under `experiment`, in the order of their keys."""
+    return [load_run(path.parent) for path in sorted(experiment.glob("*/metrics.json"))]
+
+
+def unfinished_runs(experiment: Path) -> list[str]:
+    """Keys of the runs under `experiment` that have started and not finished."""
+    started = sorted(path.parent for path in experiment.glob("*/config.yaml"))
+    return [folder.name for folder in started if not (folder / "metrics.json").exists()]
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    return json.loads(path.read_text("utf-8")) if path.exists() else default
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The saved configuration; its interpolations were resolved when it was written."""
+    config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} holds no mapping")
+    return {str(name): value for name, value in config.items()}

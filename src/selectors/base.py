@@ -1,0 +1,165 @@
+"""The two base classes of every selector, and the ranking arithmetic that they share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..tokens import Signal, VisualTokens
+
+Rounding = Literal["round", "floor", "ceil"]
+Of = Literal["original", "current"]
+
+_ROUNDERS = {"round": round, "floor": math.floor, "ceil": math.ceil}
+
+@dataclass(frozen=True)
+class Selector(ABC):
+    """Decides which visual tokens stay.
+
+    A selector is a value: frozen, comparable, without state, and pure tensor code over all rows of a
+    batch at once. Subclasses name the signals they will ask for in `needs`.
+    """
+
+    needs: ClassVar[frozenset[Signal]] = frozenset()
+
+    @abstractmethod
+    def select(self, tokens: VisualTokens) -> Tensor:
+        """Tokens to keep, bool `[R, N]`; what it says about padding is ignored."""
+
+    def with_keep(self, keep: float) -> Selector:
+        """The same selector with another total budget: a share of the original tokens.
+
+        Raises:
+            ValueError: the selector has no single budget (a set of positions, a complement).
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no single budget, so it cannot be brought to a given share "
+            "of tokens: put it into a TopUp with a ranking that fills the rest"
+        )
+
+    @property
+    def share(self) -> float | None:
+        """Share of the original tokens that the budget asks for; None where there is no such."""
+        return None
+
+
+def signals_of(selector: Selector) -> frozenset[Signal]:
+    """Signals that a selector or any selector inside it asks for."""
+    found = frozenset(selector.needs)
+    for child in children(selector):
+        found |= signals_of(child)
+    return found
+
+
+def children(selector: Selector) -> Iterator[Selector]:
+    """Selectors held in the fields of a selector, directly or in a mapping."""
+    for item in fields(selector):
+        value = getattr(selector, item.name)
+        members = value.values() if isinstance(value, dict) else (value,)
+        yield from (member for member in members if isinstance(member, Selector))
+
+
+def check_budget(owner: object, keep: float) -> None:
+    """A ratio in (0, 1] given as float, or a count of at least 1 given as int.
+
+    Raises:
+        TypeError, ValueError: naming the class, the value and what is allowed.
+    """
+    name = f"{type(owner).__name__}.keep"
+    if isinstance(keep, bool) or not isinstance(keep, int | float):
+        raise TypeError(f"{name} is {keep!r}: it must be a ratio (float) or a count (int)")
+    if isinstance(keep, int) and keep < 1:
+        raise ValueError(f"{name} is the count {keep}: a count must be at least 1")
+    if isinstance(keep, float) and not 0.0 < keep <= 1.0:
+        raise ValueError(
+            f"{name} is {keep}: a ratio must be in (0, 1]; write an integer for a count of tokens"
+        )
+
+
+def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raises ValueError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        label = f"{type(owner).__name__}.{name}"
+        raise ValueError(f"{label} is {value!r}: it must be one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Selector):
+    """A selector with a number of tokens to keep in each row.
+
+    Attributes:
+        keep: a ratio (float in (0, 1]) or a count (int).
+        of: what a ratio is of: the row's tokens before any pruning, or those left now.
+        rounding: how a ratio becomes a count; "round" is Python's (half to even), as published.
+        minimum: never fewer than this.
+    """
+
+    keep: float | int
+    of: Of = "original"
+    rounding: Rounding = "round"
+    minimum: int = 0
+
+    def __post_init__(self) -> None:
+        check_budget(self, self.keep)
+        check_choice(self, "of", self.of, ("original", "current"))
+        check_choice(self, "rounding", self.rounding, tuple(_ROUNDERS))
+
+    def budget(self, tokens: VisualTokens) -> list[int]:
+        """Tokens to keep in each row, at most the row's present tokens."""
+        of = tokens.original_count if self.of == "original" else tokens.count
+        if isinstance(self.keep, int):
+            wanted = [self.keep] * len(of)
+        else:
+            # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
+            wanted = [_ROUNDERS[self.rounding](round(self.keep * n, 9)) for n in of]
+        return [
+            min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)
+        ]
+
+    def with_keep(self, keep: float) -> Selector:
+        return replace(self, keep=keep, of="original")
+
+    @property
+    def share(self) -> float | None:
+        return self.keep if isinstance(self.keep, float) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked(Budget):
+    """The common selector: a score, and the best `keep` eligible tokens of each row.
+
+    Ties go to the lower index.
+    """
+
+    @abstractmethod
+    def score(self, tokens: VisualTokens) -> Tensor:
+        """Score of each token, float32 `[R, N]`; higher is kept."""
+
+    def select(self, tokens: VisualTokens) -> Tensor:
+        return top(self.score(tokens), tokens.eligible & tokens.valid, self.budget(tokens))
+
+
+def top(score: Tensor, candidates: Tensor, k: Sequence[int] | Tensor) -> Tensor:
+    """The `k` best candidates of each row.
+
+    Args:
+        score: `[R, N]`.
+        candidates: bool `[R, N]`; only these can be taken.
+        k: how many in each row, `[R]`; all candidates where there are fewer.
+
+    Returns:
+        bool `[R, N]`. Ties go to the lower index.
+    """
+    if not isinstance(k, Tensor):
+        k = torch.tensor(k, dtype=torch.long).to(score.device, non_blocking=True)
+    order = score.masked_fill(~candidates, -torch.inf).argsort(
+        dim=1, descending=True, stable=True
+    )
+    best = torch.arange(score.shape[1], device=score.device) < k[:, None]
+    return torch.zeros_like(candidates).scatter_(1, order, best.expand_as(order)) & candidates

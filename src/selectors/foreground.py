@@ -1,0 +1,159 @@
+"""Foreground tokens by value-vector similarity: semantic seeds, then contextual refinement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..tokens import Signal, TextSpan, VisualTokens
+from .base import Ranked, check_choice
+
+Softmax = Literal["image", "sequence"]
+Heads = Literal["mean", "flatten"]
+
+_CHUNK = 2**24
+"""Most similarity entries held at once; bounds memory at long prompts and long videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSimilarity(Ranked):
+    """What both stages share: rows of softmax(v_query . v_image^T / sqrt(d)) (Eq. 9 and 10).
+
+    Value vectors carry no position, so the score has none of attention's positional bias.
+
+    Attributes:
+        text: which text tokens ask: those after the image (published code) or all (paper).
+        softmax: what a query's row is normalised over: the visual tokens of the row (paper, and
+            the published code for Qwen2.5-VL) or the whole sequence (published for LLaVA).
+        heads: "mean" takes the similarity per head and averages (published code; un-repeated KV
+            heads give the same mean), "flatten" one dot product over all heads (Eq. 9's D).
+    """
+
+    text: TextSpan = "after_image"
+    softmax: Softmax = "image"
+    heads: Heads = "mean"
+
+    needs = frozenset({Signal.VALUES})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "text", self.text, ("after_image", "all"))
+        check_choice(self, "softmax", self.softmax, ("image", "sequence"))
+        check_choice(self, "heads", self.heads, ("mean", "flatten"))
+
+    def text_similarity(self, tokens: VisualTokens) -> tuple[Tensor, Tensor]:
+        """Sum over the text queries `[R, N]` and the number of text queries `[R]`."""
+
+        def compute() -> tuple[Tensor, Tensor]:
+            queries, mask = tokens.text_values(self.text)
+            return self.similarity(tokens, queries, mask), mask.sum(dim=1)
+
+        return tokens.memoise(("text", self.text, self.softmax, self.heads), compute)
+
+    def similarity(self, tokens: VisualTokens, queries: Tensor, mask: Tensor) -> Tensor:
+        """Sum over queries of the softmax rows, at the visual tokens.
+
+        Args:
+            queries: value vectors `[R, H, Q, D]`.
+            mask: which queries count, bool `[R, Q]`.
+
+        Returns:
+            float32 `[R, N]`.
+        """
+        if self.softmax == "image":
+            return similarity_received(queries, mask, tokens.values(), tokens.valid, self.heads)
+        values, valid = tokens.sequence_values()
+        rows = tokens.sample
+        received = similarity_received(queries, mask, values[rows], valid[rows], self.heads)
+        return received.gather(1, tokens.slot)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSelector(ValueSimilarity):
+    """Stage 1 (Eq. 9): the visual tokens most similar to the text, averaged over text tokens."""
+
+    keep: float | int = 0.01
+    minimum: int = 1
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        received, n_text = self.text_similarity(tokens)
+        return _or_spread(received / n_text.clamp(min=1)[:, None], n_text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineSelector(ValueSimilarity):
+    """Stage 2 (Eq. 10): similarity to the text AND to the seeds, all queries weighing the same.
+
+    Attributes:
+        seeds: stage 1, whose tokens join the queries.
+    """
+
+    keep: float | int = 0.4
+    seeds: SeedSelector = field(default_factory=SeedSelector)
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        from_text, n_text = self.text_similarity(tokens)
+        seeds = self.seeds.select(tokens)
+        n_seeds = seeds.sum(dim=1)
+        width = max(self.seeds.budget(tokens), default=0)
+        columns = (~seeds).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+        mask = torch.arange(width, device=tokens.device) < n_seeds[:, None]
+        rows = torch.arange(columns.shape[0], device=tokens.device)[:, None]
+        queries = tokens.values()[rows, :, columns].transpose(1, 2)
+        received = from_text + self.similarity(tokens, queries, mask)
+        mean = received / (n_text + n_seeds).clamp(min=1)[:, None]
+        return _or_spread(mean, n_text)
+
+
+def similarity_received(
+    queries: Tensor, query_mask: Tensor, keys: Tensor, key_mask: Tensor, heads: Heads = "mean"
+) -> Tensor:
+    """Sum over queries of softmax(q . k^T / sqrt(D)), averaged over heads, in float32.
+
+    Args:
+        queries: `[R, H, Q, D]`;  query_mask: bool `[R, Q]`.
+        keys: `[R, H, K, D]`;  key_mask: bool `[R, K]`, what the softmax runs over.
+        heads: "mean" or "flatten", see `ValueSimilarity`.
+
+    Returns:
+        `[R, K]`; 0 for a row without queries. Queries are taken in chunks, so that memory stays
+        linear in K.
+    """
+    if heads == "flatten":
+        queries, keys = _flatten_heads(queries), _flatten_heads(keys)
+    keys = keys.float().transpose(2, 3) / queries.shape[-1] ** 0.5
+    hidden = ~key_mask[:, None, None, :]
+    n_rows, n_heads, n_queries, _ = queries.shape
+    step = max(1, _CHUNK // max(1, n_rows * n_heads * keys.shape[-1]))
+    received = keys.new_zeros(n_rows, keys.shape[-1])
+    for start in range(0, n_queries, step):
+        chunk = queries[:, :, start : start + step].float()
+        weights = (chunk @ keys).masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        counted = query_mask[:, None, start : start + step, None]
+        # where, not a product: a row without any key is NaN and must not leak
+        received += weights.where(counted, 0.0).sum(dim=2).mean(dim=1)
+    return received
+
+
+def _flatten_heads(x: Tensor) -> Tensor:
+    """`[R, H, L, D]` -> `[R, 1, L, H * D]`."""
+    return x.transpose(1, 2).flatten(2)[:, None]
+
+
+def _or_spread(score: Tensor, n_text: Tensor) -> Tensor:
+    """The score, or an even spread over the row where there is no text at all to ask."""
+    return torch.where(n_text[:, None] > 0, score, _spread(score.shape[1], score.device))
+
+
+def _spread(n: int, device: torch.device) -> Tensor:
+    """Scores `[n]` whose best k are about evenly spaced for every k (bit-reversed order)."""
+    position = torch.arange(n, device=device)
+    reversed_bits = torch.zeros_like(position)
+    for bit in range(max(1, n - 1).bit_length()):
+        reversed_bits = reversed_bits * 2 + (position >> bit & 1)
+    return -reversed_bits.float()
+
+

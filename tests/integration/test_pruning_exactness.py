@@ -1,0 +1,169 @@
+"""Pruned models compute what a model computes that merely cannot see the dropped tokens."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from mask_reference import Spy, masked
+from pruning_helpers import batch, picture, ragged_batch
+
+from ivcprune.models.registry import family_of_model
+from ivcprune.policy import PruningPolicy, Stage
+from ivcprune.pruner import Pruner
+from ivcprune.selectors import (
+    FastVSelector,
+    IVCSelector,
+    PDropSelector,
+    Per,
+    RandomSelector,
+    RefineSelector,
+    SeedSelector,
+    TopUp,
+    Union,
+)
+from ivcprune.testing import tiny_model
+
+DEPTH, STEPS = 4, 4
+TOLERANCE = 1e-5
+
+
+def ivc_prune(keep=0.5):
+    first = Union(members={"ivc": IVCSelector(), "seeds": SeedSelector()})
+    return Per(scope="image", selector=TopUp(first=first, then=RefineSelector(), keep=keep))
+
+
+def enter(model, policy):
+    family = family_of_model(model)
+    bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
+    return Pruner(model, family, bound), bound
+
+
+def generate(model, inputs, **options):
+    return model.generate(
+        **inputs,
+        max_new_tokens=STEPS,
+        min_new_tokens=STEPS,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        **options,
+    )
+
+
+def spied(policy):
+    """The policy, writing down what each of its stages keeps."""
+    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
+    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
+    return replace(policy, stages=stages), spies
+
+
+def assert_equals_mask_reference(model, inputs, policy):
+    policy, spies = spied(policy)
+    run, bound = enter(model, policy)
+    with run:
+        pruned = generate(model, inputs)
+    visual = inputs["mm_token_type_ids"] > 0
+    kept = []
+    for stage in bound.stages:
+        keep = torch.zeros_like(visual)
+        for sample, index in spies[stage.name].log[0]:
+            keep[sample, index] = True
+        kept.append(keep)
+    decoder = family_of_model(model).text_model(model)
+    with masked(decoder, bound, visual, kept, inputs["attention_mask"].bool()):
+        reference = generate(model, inputs)
+    for step, (ours, theirs) in enumerate(zip(pruned.logits, reference.logits, strict=True)):
+        assert (ours - theirs).abs().max() < TOLERANCE, f"step {step}"
+    assert torch.equal(pruned.sequences, reference.sequences)
+    for sample, index in enumerate(run.stats.kept):
+        assert torch.equal(index, kept[-1][sample].nonzero()[:, 0])
+    return run
+
+
+@pytest.fixture(params=["sdpa", "eager"], scope="module")
+def model_and_processor(request):
+    model, processor = tiny_model("qwen2_5_vl", depth=DEPTH)
+    model.set_attn_implementation(request.param)
+    return model, processor
+
+
+@pytest.mark.parametrize("layer", [1, 2, DEPTH - 1])
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+def test_single_stage(model_and_processor, layer, cache):
+    model, processor = model_and_processor
+    policy = PruningPolicy({"select": Stage(layer, ivc_prune())}, cache=cache)
+    assert_equals_mask_reference(model, ragged_batch(processor), policy)
+
+
+def test_before_the_language_model(model_and_processor):
+    model, processor = model_and_processor
+    policy = PruningPolicy({"select": Stage(0, RandomSelector(keep=0.4))})
+    run = assert_equals_mask_reference(model, ragged_batch(processor), policy)
+    assert (run.stats.kv_tokens == run.stats.kv_tokens[0]).all()
+
+
+def test_spare_layers_keep_their_cache(model_and_processor):
+    model, processor = model_and_processor
+    policy = PruningPolicy({"select": Stage(2, ivc_prune())}, spare_layers=(0,))
+    run = assert_equals_mask_reference(model, ragged_batch(processor), policy)
+    text = torch.tensor(run.stats.n_text)
+    visual = run.stats.kv_tokens - text
+    assert visual[0].tolist() == run.stats.n_visual
+    assert visual[1].tolist() == run.stats.kept_by_stage["select"]
+
+
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+def test_several_stages(model_and_processor, cache):
+    model, processor = model_and_processor
+    stages = {
+        "late": Stage(3, Per(scope="sample", selector=PDropSelector(keep=0.2))),
+        "early": Stage(1, Per(scope="sample", selector=FastVSelector(keep=0.7))),
+        "middle": Stage(2, ivc_prune(0.5)),
+    }
+    run = assert_equals_mask_reference(
+        model, ragged_batch(processor), PruningPolicy(stages, cache=cache)
+    )
+    assert list(run.stats.kept_by_stage) == ["early", "middle", "late"]
+
+
+def test_unpadded_single_sample(model_and_processor):
+    model, processor = model_and_processor
+    inputs = batch(processor, ("where", [picture(196, 140)]))
+    policy = PruningPolicy({"select": Stage(2, ivc_prune())})
+    assert_equals_mask_reference(model, inputs, policy)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_policies(model_and_processor, seed):
+    """Random stages, scopes, budgets and batches."""
+    model, processor = model_and_processor
+    draw = random.Random(seed)
+    kinds = [
+        lambda keep: ivc_prune(keep),
+        lambda keep: RandomSelector(keep=keep, seed=seed),
+        lambda keep: Per(scope="sample", selector=FastVSelector(keep=keep)),
+        lambda keep: Per(scope="row", selector=PDropSelector(keep=keep)),
+        lambda keep: IVCSelector(keep=keep),
+    ]
+    layers = sorted(draw.sample(range(1, DEPTH), draw.randint(1, 3)))
+    stages = {
+        f"stage{layer}": Stage(layer, draw.choice(kinds)(draw.uniform(0.1, 0.9)))
+        for layer in layers
+    }
+    cache = draw.choice(["all_layers", "from_stage"])
+    spare = tuple(draw.sample([0], draw.randint(0, 1)))
+    samples = [
+        (
+            "what is " * draw.randint(1, 4),
+            [
+                picture(28 * draw.randint(1, 7), 28 * draw.randint(1, 7), seed + i)
+                for i in range(draw.randint(1, 2))
+            ],
+        )
+        for _ in range(draw.randint(1, 3))
+    ]
+    policy = PruningPolicy(stages, cache=cache, spare_layers=spare)
+    assert_equals_mask_reference(model, batch(processor, *samples), policy)

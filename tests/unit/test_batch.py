@@ -1,0 +1,130 @@
+"""From rows to model inputs, with a real Qwen2.5-VL processor built here."""
+
+import io
+import pickle
+
+import pytest
+import torch
+from ivcprune.data.batch import Batch, Collate, Failure, Row
+from ivcprune.models.processors import ImageTextProcessor
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
+
+WORDS = ["[UNK]", "<pad>", "<|image_pad|>", "<|video_pad|>", "locate", "the", "red", "circle"]
+TEMPLATE = (
+    "{% for part in messages[0]['content'] %}"
+    "{{ '<|image_pad|>' if part['type'] == 'image' else ' ' + part['text'] }}{% endfor %}"
+)
+PROMPTS = {"grounding": "locate {question}", "vqa": "{question}"}
+
+
+@pytest.fixture(scope="module")
+def collate() -> Collate:
+    vocabulary = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "[UNK]"))
+    vocabulary.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    vocabulary.add_special_tokens(WORDS[1:4])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary, unk_token="[UNK]", pad_token="<pad>"
+    )
+    image_processor = Qwen2VLImageProcessor(
+        size={"shortest_edge": 28 * 28, "longest_edge": 200 * 28 * 28}
+    )
+    return Collate(ImageTextProcessor(image_processor, tokenizer, TEMPLATE), PROMPTS)
+
+
+def png(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.new(mode, (width, height)).save(file, format="PNG", exif=exif)
+    return file.getvalue()
+
+
+def row(sample_id: str, *images: bytes, question: str = "the red circle") -> Row:
+    return {
+        "id": sample_id,
+        "group_id": sample_id,
+        "task": "grounding",
+        "images": [{"bytes": image, "path": None} for image in images],
+        "question": question,
+        "answers": [],
+        "boxes": [[0.0, 0.0, 7.0, 7.0]],
+        "category": "attribute",
+        "width": 0,
+        "height": 0,
+    }
+
+
+def test_ragged_batch_is_left_padded(collate: Collate) -> None:
+    batch = collate([[row("small", png(56, 28)), row("large", png(84, 56))]])
+    ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
+    text = [WORDS.index(word) for word in ["locate", "the", "red", "circle"]]
+    assert ids[0].tolist() == [1] * 4 + [2] * 2 + text
+    assert ids[1].tolist() == [2] * 6 + text
+    assert mask[0].tolist() == [0] * 4 + [1] * 6
+    assert batch.inputs["image_grid_thw"].tolist() == [[1, 2, 4], [1, 4, 6]]
+    assert batch.inputs["mm_token_type_ids"].sum(dim=1).tolist() == [2, 6]
+    assert batch.failures == []
+
+
+def test_sizes_are_of_the_first_image_as_the_model_sees_it(collate: Collate) -> None:
+    rows = [row("two", png(60, 28), png(84, 84)), row("none"), row("one", png(28, 120))]
+    batch = collate([rows])
+    assert batch.input_sizes == [(56, 28), (0, 0), (28, 112)]
+    assert [(s.width, s.height) for s in batch.samples] == [(60, 28), (0, 0), (28, 120)]
+
+
+def test_text_only_batch(collate: Collate) -> None:
+    batch = collate([[row("none")]])
+    assert "pixel_values" not in batch.inputs
+    assert batch.input_sizes == [(0, 0)]
+
+
+def test_corrupt_images_become_failures_and_the_rest_goes_on(collate: Collate) -> None:
+    broken = [b"no image", png(56, 56)[:60], b"", png(56, 56)[:-30]]
+    rows = [row(f"broken-{i}", data) for i, data in enumerate(broken)]
+    batch = collate([[rows[0], row("good", png(56, 56)), *rows[1:]]])
+    assert [sample.id for sample in batch.samples] == ["good"]
+    assert [failure.sample_id for failure in batch.failures] == [r["id"] for r in rows]
+    assert all(failure.task == "grounding" and failure.message for failure in batch.failures)
+    alone = collate([[row("good", png(56, 56))]])
+    assert torch.equal(batch.inputs["input_ids"], alone.inputs["input_ids"])
+
+
+def test_what_the_processor_refuses_becomes_a_failure(collate: Collate) -> None:
+    batch = collate([[row("ribbon", png(6000, 10)), row("good", png(56, 56))]])
+    assert [sample.id for sample in batch.samples] == ["good"]
+    (failure,) = batch.failures
+    assert failure.sample_id == "ribbon"
+    assert "aspect ratio" in failure.message
+
+
+@pytest.mark.parametrize("items", [[], [[]], [[row("broken", b"")]]])
+def test_batch_without_samples_has_no_inputs(collate: Collate, items: list[list[Row]]) -> None:
+    batch = collate(items)
+    assert (batch.inputs, batch.samples, batch.input_sizes) == ({}, [], [])
+    assert batch.to("cpu").inputs == {}
+
+
+def test_images_are_rgb_and_upright(collate: Collate) -> None:
+    batch = collate([[row("rgba", png(56, 28, mode="RGBA")), row("turned", png(56, 28, "L", 6))]])
+    assert [sample.images[0].mode for sample in batch.samples] == ["RGB", "RGB"]
+    assert [(s.width, s.height) for s in batch.samples] == [(56, 28), (28, 56)]
+    assert batch.input_sizes == [(56, 28), (28, 56)]
+
+
+def test_to_moves_the_inputs_only() -> None:
+    failures = [Failure("a", "vqa", "gone")]
+    batch = Batch({"input_ids": torch.ones(1, 2)}, failures=failures)
+    moved = batch.to("meta")
+    assert moved.inputs["input_ids"].device.type == "meta"
+    assert moved.failures == failures
+    assert batch.inputs["input_ids"].device.type == "cpu"
+
+
+def test_collate_and_batch_travel_between_processes(collate: Collate) -> None:
+    items = [[row("a", png(56, 28))]]
+    batch = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(collate))(items)))
+    assert torch.equal(batch.inputs["pixel_values"], collate(items).inputs["pixel_values"])
+    assert batch.samples[0].images[0].size == (56, 28)
