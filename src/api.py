@@ -34,9 +34,7 @@ def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
     if isinstance(policy, str):
         policy = load_policy(policy, family=family.name)
     depth = len(family.layers(model))
-    bound = policy.bind(
-        depth, family.default_layer(depth), family.spare_layers, family.rotary_axes
-    )
+    bound = policy.bind(depth, family.default_layer(depth), family.spare_layers, family.rotary_axes)
     return Pruner(model, family, bound)
 
 

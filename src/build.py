@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import instantiate
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -132,21 +132,20 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
 
 
 def explain(error: Exception) -> str:
-    """One sentence for what Hydra says in several lines, with a guess at a misspelt choice."""
+    """One sentence for what Hydra says in several lines, with a guess at a misspelt name."""
+    cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        options = sorted(error.options)
-        close = difflib.get_close_matches(choice, options, n=1)
-        guess = f"did you mean {close[0]!r}? " if close else ""
-        return f"{group}={choice} does not exist: {guess}choose one of {', '.join(options)}"
-    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return f"{group}={choice} does not exist: {_suggest(choice, error.options)}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        keys = cause.parent_node if isinstance(cause.parent_node, DictConfig) else []
+        return f"{cause.full_key} is not in the configuration: {_suggest(str(cause.key), keys)}"
+    if isinstance(error, InstantiationException) and cause is not None:
         key = re.search(r"full_key: (\S+)", str(error))
-        return f"{key.group(1)}: {error.__cause__}" if key else str(error.__cause__)
-    text = str(error)
-    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
-        text = f"{text}: {error.__cause__}"
-    lines = [line.strip() for line in text.splitlines()]
-    return " ".join(line for line in lines if line)
+        return f"{key[1]}: {_one_line(cause)}" if key else _one_line(cause)
+    if isinstance(error, ConfigCompositionException) and cause is not None:
+        return f"{_one_line(error)}: {_one_line(cause)}"
+    return _one_line(error)
 
 
 def choices_of(override: str) -> list[str]:
@@ -163,9 +162,24 @@ def choices_of(override: str) -> list[str]:
     return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
 
 
+def _suggest(name: str, known: Iterable[object]) -> str:
+    options = sorted(map(str, known))
+    if not options:
+        return "there is nothing to choose from"
+    close = difflib.get_close_matches(name, options, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}choose one of {', '.join(options)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
 def _build(cfg: DictConfig, key: str, without: Sequence[str] = (), **options: Any) -> Any:
-    config = OmegaConf.to_container(cfg, resolve=True)[key]
-    config = {name: value for name, value in config.items() if name not in without}
+    if cfg.get(key) is None:
+        raise ValueError(f"the configuration has no {key}: choose one with {key}=<name>")
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = {name: value for name, value in resolved[key].items() if name not in without}
     try:
         return instantiate(config, _convert_="all", **options)
     except InstantiationException as error:
@@ -193,4 +207,5 @@ def _own_hydra() -> Iterator[None]:
         GlobalHydra.instance().clear()
         if running is not None:
             GlobalHydra.instance().initialize(running)
-        VersionBase.instance().setbase(version_base)
+        # not `setbase`: it refuses the value that stands for "no Hydra app has started yet"
+        VersionBase.instance().version_base = version_base

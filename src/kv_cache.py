@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from .repack import Repack
 
-class PrunedLayer(DynamicLayer):  # type: ignore[misc]
+
+class PrunedLayer(DynamicLayer):
     """A cache layer that stores fewer tokens than it has seen.
 
     It reports its LOGICAL length, since `generate` slices the input of a continued conversation by
@@ -43,7 +45,7 @@ class PrunedLayer(DynamicLayer):  # type: ignore[misc]
     def get_seq_length(self) -> int:
         return self.stored + self.dropped
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         super().reorder_cache(beam_idx)
         if self.valid is not None:
             self.valid = self.valid.index_select(0, beam_idx.to(self.valid.device))
@@ -75,59 +77,60 @@ def stored_length(layer: Any) -> int:
     return int(layer.keys.shape[-2])
 
 
-def make_prunable(cache: Cache, depth: int, valid: Tensor | None) -> None:
-    """Turn the layers of a dynamic cache into `PrunedLayer`s, in place.
+def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> list[PrunedLayer]:
+    """The layers of a dynamic cache, which this turns into `PrunedLayer`s in place.
 
     Args:
-        cache: layers that hold something were written in full so far.
+        cache: layers that are not pruned yet hold every token seen so far.
         depth: number of decoder layers; missing layers are added.
         valid: real entries among the tokens seen so far, bool `[B, seen]`, or None for all.
 
     Raises:
         ValueError: the cache is not made of plain dynamic layers (static, sliding, quantised).
     """
-    while len(cache.layers) < depth:
-        cache.layers.append(PrunedLayer())
-    for i, layer in enumerate(cache.layers):
-        if isinstance(layer, PrunedLayer):
-            continue
-        if type(layer) is not DynamicLayer:
-            raise ValueError(
-                f"past_key_values holds a {type(layer).__name__} at layer {i}: pruning needs a "
-                "DynamicCache of full-attention layers, so leave `cache_implementation` unset"
-            )
-        pruned = PrunedLayer.of(layer)
-        stored = pruned.stored
-        if valid is not None and stored:
-            pruned.valid = valid[:, :stored]
-        cache.layers[i] = pruned
+    layers: list[PrunedLayer] = []
+    for index in range(depth):
+        layer = cache.layers[index] if index < len(cache.layers) else DynamicLayer()
+        if not isinstance(layer, PrunedLayer):
+            layer = _prunable(layer, index, valid)
+        layers.append(layer)
+    cache.layers[:] = layers
+    return layers
 
 
-def drop_entries(layer: PrunedLayer, past: int, order: Tensor, valid: Tensor | None) -> None:
+def _prunable(layer: object, index: int, valid: Tensor | None) -> PrunedLayer:
+    if type(layer) is not DynamicLayer:
+        raise ValueError(
+            f"past_key_values holds a {type(layer).__name__} at layer {index}: pruning needs a "
+            "DynamicCache of full-attention layers, so leave `cache_implementation` unset"
+        )
+    pruned = PrunedLayer.of(layer)
+    if valid is not None and pruned.stored:
+        pruned.valid = valid[:, : pruned.stored]
+    return pruned
+
+
+def drop_entries(layer: PrunedLayer, past: int, repack: Repack) -> None:
     """Drop tokens of the running prefill from a layer that has already cached them.
 
     Args:
-        layer: holds `past` earlier entries, then the S of this prefill.
-        past: entries of earlier turns, which stay.
-        order: the S' of S entries that stay (per row, ascending), long `[B, S']`.
-        valid: real entries among those S', bool `[B, S']`, or None for all.
+        layer: holds `past` entries of earlier turns, which stay, then the S of this prefill.
+        repack: what stays of those S.
     """
     before = layer.stored
-    layer.keys = _take(layer.keys, past, order)
-    layer.values = _take(layer.values, past, order)
+    layer.keys = _drop(layer.keys, past, repack)
+    layer.values = _drop(layer.values, past, repack)
     earlier = None if layer.valid is None else layer.valid[:, :past]
-    layer.valid = concatenate_valid(earlier, past, valid, order.shape[1], order.shape[0])
+    batch, length = repack.order.shape
+    layer.valid = concatenate_valid(earlier, past, repack.valid, length, batch)
     layer.dropped += before - layer.stored
 
 
-def _take(states: Tensor, past: int, order: Tensor) -> Tensor:
-    """Entries `past + order` of `[B, H, past + S, D]`, behind the first `past`."""
-    order = order.to(states.device)
-    recent = states[:, :, past:]
-    if order.shape[0] == 1:
-        kept = recent.index_select(2, order[0])
-    else:
-        kept = recent.take_along_dim(order[:, None, :, None], dim=2)
+def _drop(states: Tensor | None, past: int, repack: Repack) -> Tensor:
+    """What stays of `[B, H, past + S, D]`."""
+    if states is None:
+        raise ValueError("a layer below the stage has cached nothing: run it with a cache")
+    kept = repack.take(states[:, :, past:].transpose(1, 2)).transpose(1, 2)
     return torch.cat([states[:, :, :past], kept], dim=2) if past else kept
 
 
@@ -135,11 +138,10 @@ def concatenate_valid(
     first: Tensor | None, n_first: int, second: Tensor | None, n_second: int, batch: int
 ) -> Tensor | None:
     """Two validity masks side by side, bool `[B, n_first + n_second]`; None stands for all real."""
-    if first is None and second is None:
-        return None
-    device = (first if first is not None else second).device  # type: ignore[union-attr]
-    if first is None:
-        first = torch.ones(batch, n_first, dtype=torch.bool, device=device)
-    if second is None:
-        second = torch.ones(batch, n_second, dtype=torch.bool, device=device)
-    return torch.cat([first, second.to(device)], dim=1)
+    if first is not None and second is not None:
+        return torch.cat([first, second.to(first.device)], dim=1)
+    if first is not None:
+        return torch.cat([first, first.new_ones(batch, n_second)], dim=1)
+    if second is not None:
+        return torch.cat([second.new_ones(batch, n_first), second], dim=1)
+    return None

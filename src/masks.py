@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
+from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
 
@@ -34,7 +35,7 @@ class MaskFactory:
     _made: dict[tuple[int, int, int], tuple[Tensor | None, Any]] = field(default_factory=dict)
 
     def mask(self, hidden: Tensor, past: int, valid: Tensor | None) -> Any:
-        """The mask of a layer in the form its attention backend takes, or None where none is needed.
+        """The mask of a layer in the form of its attention backend; None where none is needed.
 
         Without padding SDPA's causal fast path and FlashAttention stay on.
 
@@ -54,6 +55,6 @@ class MaskFactory:
             config=self.config,
             inputs_embeds=hidden,
             attention_mask=valid,
-            past_key_values=StoredLength(past),
+            past_key_values=cast(Cache, StoredLength(past)),
             layer_idx=0,
         )

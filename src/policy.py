@@ -23,8 +23,8 @@ class Stage:
 
     Attributes:
         layer: 0-based decoder layer; 0 is before the language model; None is the family's default.
-            "2 of 27" is layer 2 as written for models of at least 27 layers; in a shallower model it
-            scales with the depth.
+            "2 of 27" is layer 2 as written for models of at least 27 layers; in a shallower model
+            it scales with the depth.
         selector: what stays.
     """
 
@@ -51,7 +51,7 @@ class Stage:
         layer, written_for = map(int, self.layer.split(" of "))
         if depth >= written_for or layer == 0:
             return layer
-        return max(1, round(layer * depth / written_for))
+        return min(max(1, round(layer * depth / written_for)), depth - 1)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class PruningPolicy:
         for stage in stages:
             if stage.layer >= depth:
                 raise ValueError(
-                    f"stages.{stage.name}.layer is {stage.layer}, but the model has {depth} decoder "
-                    f"layers: choose 0 to {depth - 1}"
+                    f"stages.{stage.name}.layer is {stage.layer}, but the model has {depth} "
+                    f"decoder layers: choose 0 to {depth - 1}"
                 )
             if stage.layer in taken:
                 raise ValueError(
@@ -189,6 +189,4 @@ class BoundPolicy:
 
     def reaches(self, stage: BoundStage, layer: int) -> bool:
         """Whether a stage also drops its tokens from the cache of this EARLIER layer."""
-        return (
-            self.cache == "all_layers" and layer < stage.layer and layer not in self.spare_layers
-        )
+        return self.cache == "all_layers" and layer < stage.layer and layer not in self.spare_layers

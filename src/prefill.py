@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from .kv_cache import PrunedLayer, drop_entries, make_prunable, stored_length
+from .kv_cache import PrunedLayer, drop_entries, prunable_layers, stored_length
 from .models.base import Block, Family, visual_tokens
 from .policy import BoundPolicy, BoundStage
+from .repack import Repack
 from .signals import LayerInput, LiveSignals, TextTokens
 from .statistics import CacheLayerSize, PrefillStatistics
 from .tokens import Signal, VisualTokens
@@ -62,6 +63,7 @@ class Prefill:
         self._input_length = self._length = given.embeddings.shape[1]
         self._previous: LayerInput | None = None
         self._rotary: tuple[Tensor, Tensor] | None = None
+        self._prunable: list[PrunedLayer] = []
         self._kept_by_stage: dict[str, list[int]] = {}
         self.valid = None
         if self._seen_valid is not None:
@@ -125,8 +127,7 @@ class Prefill:
             self._previous = LayerInput(self._layers[index], hidden, *rotary)
         if self._rotary is None:
             return hidden, dict(kwargs)
-        layer = self._cache.layers[index]
-        layer.dropped += self._input_length - self._length
+        self._prunable[index].dropped += self._input_length - self._length
         return hidden, {**kwargs, "position_embeddings": rotary}
 
     def _run(
@@ -140,26 +141,17 @@ class Prefill:
         if counts == tokens.count:
             return hidden, rotary
         n_kept = [
-            t + v for t, v in zip(self._n_text, self._kept_by_stage[stage.name], strict=True)
+            text + visual
+            for text, visual in zip(self._n_text, self._kept_by_stage[stage.name], strict=True)
         ]
-        in_sequence = self._text.all | self._in_sequence(keep)
-        length = max(n_kept)
-        # False sorts before True: what is kept ends up on the right, in its order
-        order = in_sequence.to(torch.uint8).argsort(dim=1, stable=True)[:, -length:]
-        offset = length - torch.tensor(n_kept, device=order.device)[:, None]
-        self._compact_caches(stage, order, offset)
-        new_slot = (in_sequence.cumsum(dim=1) - 1 + offset)[tokens.sample[:, None], tokens.slot]
+        repack = Repack.of(self._text.all | self._in_sequence(keep), n_kept)
+        self._compact_caches(stage, repack)
+        new_slot = repack.slot[tokens.sample[:, None], tokens.slot]
         self._tokens = self._tokens.survivors(keep, counts, new_slot)
-        self._text = TextTokens(
-            self._text.all.gather(1, order) & self._real(order, offset),
-            self._text.after_image.gather(1, order) & self._real(order, offset),
-            self._text.n_all,
-            self._text.n_after,
-        )
-        self._length = length
-        rows = torch.arange(len(order), device=order.device)[:, None]
-        self._rotary = (rotary[0][rows, order], rotary[1][rows, order])
-        return hidden[rows, order], self._rotary
+        self._text = self._text.repacked(repack)
+        self._length, self.valid = max(n_kept), repack.valid
+        self._rotary = (repack.take(rotary[0]), repack.take(rotary[1]))
+        return repack.take(hidden), self._rotary
 
     def _signals(
         self, stage: BoundStage, hidden: Tensor, rotary: tuple[Tensor, Tensor]
@@ -176,18 +168,12 @@ class Prefill:
             text=self._text,
         )
 
-    @staticmethod
-    def _real(order: Tensor, offset: Tensor) -> Tensor:
-        return torch.arange(order.shape[1], device=order.device) >= offset
-
-    def _compact_caches(self, stage: BoundStage, order: Tensor, offset: Tensor) -> None:
+    def _compact_caches(self, stage: BoundStage, repack: Repack) -> None:
         """Drop the tokens from earlier layers at once, so that peak memory falls too."""
-        real = self._real(order, offset)
-        self.valid = None if len(set(offset.flatten().tolist())) == 1 else real
-        make_prunable(self._cache, len(self._layers), self._seen_valid)
+        self._prunable = prunable_layers(self._cache, len(self._layers), self._seen_valid)
         for index in range(stage.layer):
             if self._policy.reaches(stage, index):
-                drop_entries(self._cache.layers[index], self._past[index], order, self.valid)
+                drop_entries(self._prunable[index], self._past[index], repack)
 
     def _in_sequence(self, mask: Tensor) -> Tensor:
         """A mask of visual tokens `[R, N]` as a mask of the current sequence `[B, S]`."""
@@ -219,15 +205,16 @@ class Prefill:
         )
 
     def _size(self, index: int) -> CacheLayerSize:
-        layer, past = self._cache.layers[index], self._past[index]
+        layer: Any = self._cache.layers[index]
+        past = self._past[index]
         valid = layer.valid if isinstance(layer, PrunedLayer) else self._seen_valid
-        keys, values = layer.keys, layer.values
+        token_bytes = [
+            x.shape[1] * x.shape[3] * x.element_size() for x in (layer.keys, layer.values)
+        ]
         return CacheLayerSize(
             stored=stored_length(layer) - past,
             valid=None if valid is None else valid[:, past:],
-            bytes_per_token=sum(
-                x.shape[1] * x.shape[3] * x.element_size() for x in (keys, values)
-            ),
+            bytes_per_token=sum(token_bytes),
         )
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import Cache, DynamicCache
 
+from .generation import GenerateGuard
 from .kv_cache import PrunedLayer, concatenate_valid
 from .masks import MaskFactory
-from .models.base import Family
+from .models.base import Block, Family
 from .policy import BoundPolicy
 from .prefill import Prefill, PrefillInput
 from .statistics import PrefillStatistics
@@ -32,6 +33,7 @@ class Pruner:
     def __init__(self, model: nn.Module, family: Family, policy: BoundPolicy) -> None:
         self.stats: PrefillStatistics | None = None
         self._policy, self._family = policy, family
+        self._guard = GenerateGuard(model)
         self._core = family.core(model)
         self._decoder: Any = family.text_model(model)
         self._layers = family.layers(model)
@@ -65,12 +67,15 @@ class Pruner:
         for index, layer in enumerate(self._layers):
             self._add(layer, partial(self._before_layer, index))
         self._handles.append(self._decoder.register_forward_hook(self._after_decoder))
+        if self._policy.stages:
+            self._guard.install()
         return self
 
     def __exit__(self, *exception: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._guard.remove()
         self._inputs, self._forward = {}, None
         delattr(self._core, _ACTIVE)
 
@@ -93,10 +98,12 @@ class Pruner:
         positions = axis_positions(
             kwargs.get("position_ids"), self._family.rotary_axes, embeddings, past
         )
-        # a step of decoding brings one token, which no image consists of
-        is_step = past > 0 and embeddings.shape[1] == 1
-        blocks = [] if is_step else self._family.blocks(self._core, inputs, positions)
-        if cache is None and blocks and (self._policy.stages or kwargs.get("use_cache") is not False):
+        blocks = self._blocks(inputs, positions, past)
+        if (
+            cache is None
+            and blocks
+            and (self._policy.stages or kwargs.get("use_cache") is not False)
+        ):
             cache = DynamicCache(config=self._decoder.config)
             kwargs = {**kwargs, "past_key_values": cache}
         self._forward = _Forward(self._decoder.config, cache, kwargs.get("attention_mask"))
@@ -114,6 +121,18 @@ class Pruner:
             )
             self._seeds = ()
         return args, kwargs
+
+    def _blocks(self, inputs: dict[str, Any], positions: Tensor, past: int) -> list[Block]:
+        if past and positions.shape[-1] == 1:
+            return []  # a step of decoding
+        if inputs.get("input_ids") is not None or inputs.get("mm_token_type_ids") is not None:
+            return self._family.blocks(self._core, inputs, positions)
+        if self._policy.stages:
+            raise ValueError(
+                "inputs_embeds came without input_ids and without mm_token_type_ids, so nothing "
+                "tells which tokens are visual: pass mm_token_type_ids [batch, length] as well"
+            )
+        return []
 
     def _before_layer(
         self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .models.base import Family
+from .repack import Repack
 from .tokens import AttentionLayer, TextSpan
 
 
@@ -37,6 +38,12 @@ class TextTokens:
     after_image: Tensor
     n_all: list[int]
     n_after: list[int]
+
+    def repacked(self, repack: Repack) -> TextTokens:
+        """The same text in the sequence after a stage."""
+        return replace(
+            self, all=repack.take_mask(self.all), after_image=repack.take_mask(self.after_image)
+        )
 
     def slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         """See `tokens.Signals.text_slots`."""
@@ -95,7 +102,10 @@ class LiveSignals:
         last = self._last_token()[:, None]
         batch = torch.arange(len(last), device=last.device)[:, None]
         query = self.family.queries(
-            source.layer, source.hidden[batch, last], source.cos[batch, last], source.sin[batch, last]
+            source.layer,
+            source.hidden[batch, last],
+            source.cos[batch, last],
+            source.sin[batch, last],
         )
         if layer == "previous":
             keys, past = self.previous_cache.keys, self.past
@@ -128,5 +138,3 @@ def attention_rows(queries: Tensor, keys: Tensor, valid: Tensor, scaling: float)
     logits = torch.einsum("bhgqd,bhkd->bhgqk", grouped, keys.to(queries.device).float()) * scaling
     hidden = ~valid.to(logits.device)[:, None, None, None, :]
     return logits.masked_fill(hidden, -torch.inf).softmax(dim=-1).mean(dim=(1, 2))
-
-

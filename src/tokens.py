@@ -1,7 +1,7 @@
 """What a selector sees: rows of visual tokens, their geometry and their signals.
 
-A ROW is one block of visual tokens: an image, a video frame, a thumbnail or a tile. The samples of a
-batch are just more rows, so a selector never loops over the batch and padding is only a mask.
+A ROW is one block of visual tokens: an image, a video frame, a thumbnail or a tile. The samples of
+a batch are just more rows, so a selector never loops over the batch and padding is only a mask.
 Shapes: R rows of up to N tokens, A rotary axes, B batch elements, S current sequence length.
 """
 
@@ -176,11 +176,11 @@ class VisualTokens:
         return values[self.sample[:, None], :, self.slot].transpose(1, 2)
 
     def sequence_values(self) -> tuple[Tensor, Tensor]:
-        """Value vectors of the whole current sequence `[B, H_kv, S, D]`, and their mask `[B, S]`."""
+        """Value vectors of the whole current sequence `[B, H_kv, S, D]`, and a mask `[B, S]`."""
         return self._require(Signal.VALUES).sequence_values()
 
     def text_values(self, span: TextSpan = "after_image") -> tuple[Tensor, Tensor]:
-        """Value vectors of the text of each row's sample, `[R, H_kv, L, D]`, and their mask `[R, L]`.
+        """Value vectors of the text of each row's sample `[R, H_kv, L, D]`, and a mask `[R, L]`.
 
         `after_image` is the prompt after the sample's last visual token; samples without any such
         text fall back to all of their text.
@@ -287,7 +287,7 @@ class VisualTokens:
         return keys, groups
 
     def to_parent(self, mask: Tensor) -> Tensor:
-        """A mask of these rows, bool `[R, N]`, as a mask of the rows that `regroup` started from."""
+        """A mask of these rows, bool `[R, N]`, as one of the rows that `regroup` started from."""
         if self.source is None or self.parent_shape is None:
             raise ValueError("to_parent needs tokens that `regroup` returned")
         rows, width = self.parent_shape

@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from ..build import build_trainer
 from . import results
@@ -25,7 +24,7 @@ from .preparation import Plan, prepare
 from .progress import ProgressReport
 from .run_directory import RunDirectory, new_status, now
 from .sample_log import SampleRow, merge, read_rows
-from .summary import summary_table
+from .summary import print_summary
 from .writer import SampleWriter
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     plan = prepare(cfg)
-    label = f"{plan.policy.name} · {plan.spec.name}"
+    label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
     trainer = build_trainer(cfg, [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)])
     _refuse_parallel_sweep(trainer)
     with plan.run_dir.lock(trainer.global_rank):
@@ -80,15 +79,13 @@ def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
         plan.spec, plan.processor, plan.policy, cfg.attention, data.ids[: cfg.overlays]
     )
     with warnings.catch_warnings():
-        # Batches carry their samples, and decoding takes a small part of the time.
-        warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        # Advice on loops in general, and deprecations between Lightning and PyTorch.
+        warnings.filterwarnings("ignore", module=r"lightning\.")
         trainer.predict(module, datamodule=data, return_predictions=False)
 
 
 def _announce(plan: Plan) -> None:
     total, finished = plan.data.total, plan.data.total - plan.data.remaining
-    log.info("run: %s", plan.run_dir.path)
     if finished == total:
         log.info("already finished: nothing to compute")
     elif finished:
@@ -116,8 +113,9 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
     results.write_tokens(run_dir, data.ids[: cfg.overlays])
     run_dir.write_json("metrics.json", metrics)
     run_dir.write_status(status)
-    Console().print(summary_table(metrics))
+    print_summary(metrics)
     _warn_of_failures(failed)
+    log.info("results: %s", run_dir.path)
     try:
         plan.logger.log(run_dir.path, cfg)
     # Whatever a remote service or its client does, the results are on the disk.
@@ -172,3 +170,5 @@ def _silence_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -9,6 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..data.datamodule import PredictData
 from .module import Predictions
 from .run_directory import RunDirectory, new_status, now
 
@@ -35,7 +36,7 @@ class ProgressReport(Callback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data: Any = trainer.datamodule
+        data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
         before = self._run_dir.read_status() or self._status
         self._seconds_before = before.seconds
         self._status = replace(

@@ -5,31 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
-from ..report.formats import interval, number, percent, size
+from ..report.formats import MISSING, interval, number, percent, size
 from ..report.runs import Score
+from .console import table_console
 
 
-def summary_table(metrics: Mapping[str, Any]) -> Table:
+def print_summary(metrics: Mapping[str, Any]) -> None:
     """One row: scores with 95 % interval, average tokens, KV cache and speed.
 
     Args:
         metrics: content of `metrics.json`.
     """
-    columns = {"policy": metrics["policy"]}
+    table_console().print(_table(metrics))
+
+
+def _table(metrics: Mapping[str, Any]) -> Table:
+    cells = {"policy": metrics["policy"]}
     for task, figures in metrics["scores"].items():
         score = Score(**figures)
-        columns[task] = f"{number(score.value)} ({interval(score)})"
-    share, n_bytes, speed = (
-        metrics[key] for key in ("average_tokens", "kv_bytes_per_sample", "samples_per_second")
+        cells[task] = f"{number(score.value)} ({interval(score)})"
+    share, n_bytes = metrics["average_tokens"], metrics["kv_bytes_per_sample"]
+    cells["avg. tokens"] = percent(None if share is None else 100 * share)
+    cells["KV/sample"] = MISSING if n_bytes is None else size(n_bytes)
+    cells["samples/s"] = number(metrics["samples_per_second"])
+    cells["n"] = str(metrics["n"])
+    table = Table(
+        title=f"{metrics['model']} on {metrics['data']}", title_justify="left", box=box.SIMPLE_HEAD
     )
-    columns["average tokens"] = percent(None if share is None else 100 * share)
-    columns["KV/sample"] = "-" if n_bytes is None else size(n_bytes)
-    columns["samples/s"] = number(speed)
-    columns["n"] = str(metrics["n"])
-    table = Table(title=f"{metrics['model']} on {metrics['data']}", title_justify="left")
-    for name in columns:
+    for name in cells:
         table.add_column(name, justify="left" if name == "policy" else "right")
-    table.add_row(*columns.values())
+    table.add_row(*cells.values())
     return table

@@ -37,9 +37,7 @@ class Block:
     eligible: Tensor | None = None
 
     @classmethod
-    def full(
-        cls, sample: int, image: int, kind: str, grid: tuple[int, int], start: int
-    ) -> Block:
+    def full(cls, sample: int, image: int, kind: str, grid: tuple[int, int], start: int) -> Block:
         """A block whose tokens are its grid in raster order, covering the whole image."""
         height, width = grid
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -187,7 +185,7 @@ class Family(ABC):
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding in the half-split layout: `states` `[B, H, Q, D]`, cos and sin `[B, Q, D]`."""
+    """Rotary embedding, half-split: `states` `[B, H, Q, D]`, cos and sin `[B, Q, D]`."""
     first, second = states.chunk(2, dim=-1)
     turned = torch.cat([-second, first], dim=-1)
     return states * cos[:, None] + turned * sin[:, None]

@@ -38,8 +38,6 @@ class Qwen25VL(Family):
         beforehand and passes no grids, and beams repeat the sequences but not the grids.
         """
         kinds = _token_kinds(core.config, inputs)
-        if kinds is None:
-            return []
         blocks: list[Block] = []
         image, previous = -1, (-1, -1)
         for sample, start, end, is_video, *corners in _runs(kinds, positions[-2:]):
@@ -65,12 +63,12 @@ class Qwen25VL(Family):
         return [(w * patch, h * patch) for _, h, w in inputs["image_grid_thw"].tolist()]
 
 
-def _token_kinds(config: Any, inputs: Mapping[str, Any]) -> Tensor | None:
-    """0 for text, 1 for image and 2 for video tokens, `[B, S]`; None where nothing tells."""
+def _token_kinds(config: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """0 for text, 1 for image and 2 for video tokens, long `[B, S]`."""
     if (input_ids := inputs.get("input_ids")) is not None:
         is_image = (input_ids == config.image_token_id).long()
         return is_image + 2 * (input_ids == config.video_token_id)
-    return inputs.get("mm_token_type_ids")
+    return cast(Tensor, inputs["mm_token_type_ids"])
 
 
 def _runs(kinds: Tensor, positions: Tensor) -> list[list[int]]:

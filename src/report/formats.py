@@ -18,8 +18,15 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1f} %"
 
 
-def size(n_bytes: float) -> str:
+def share(value: float | None) -> str:
+    """A share in [0, 1] as a percentage, e.g. "50.0 %"."""
+    return percent(None if value is None else 100 * value)
+
+
+def size(n_bytes: float | None) -> str:
     """Bytes with a binary unit, e.g. "1.25 MiB"."""
+    if n_bytes is None:
+        return MISSING
     for unit in ("B", "KiB", "MiB"):
         if n_bytes < 1024:
             return f"{n_bytes:.3g} {unit}"

@@ -12,6 +12,7 @@ from PIL.Image import Image as PILImage
 TRUE_COLOUR = (0, 158, 96)
 PREDICTED_COLOUR = (220, 38, 38)
 DROPPED_GREY = 208
+LATTICE_GREY = 140
 GREY_SHARE = 0.72
 
 Box = Sequence[float]
@@ -41,6 +42,7 @@ def dim_dropped(image: PILImage, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> P
     """`image` with the cells of the token grid that are False in `keep` ([h, w]) turned to grey."""
     grey = Image.new("RGB", image.size, (DROPPED_GREY,) * 3)
     dimmed = Image.blend(image.convert("L").convert("RGB"), grey, GREY_SHARE)
+    _draw_lattice(ImageDraw.Draw(dimmed), keep.shape, image.size)
     mask = Image.fromarray(keep.astype(np.uint8) * 255)
     return Image.composite(image, dimmed, mask.resize(image.size, Image.Resampling.NEAREST))
 
@@ -49,6 +51,16 @@ def _kept_cells(maps: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.bool_
     """The token grid of the first image; None where nothing was pruned from it."""
     first = next((entry for entry in maps if entry["image"] == 0), None)
     return None if first is None else np.array(first["keep"], dtype=bool)
+
+
+def _draw_lattice(draw: ImageDraw.ImageDraw, grid: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Lines between the cells of the token grid: they tell dropped tokens from grey scenery."""
+    (rows, columns), (width, height) = grid, size
+    for row in range(1, rows):
+        draw.line((0, row * height / rows, width, row * height / rows), fill=(LATTICE_GREY,) * 3)
+    for column in range(1, columns):
+        x = column * width / columns
+        draw.line((x, 0, x, height), fill=(LATTICE_GREY,) * 3)
 
 
 def _draw_box(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +11,18 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .comparison import Comparison, Entry
+from .comparison import Comparison
+from .runs import Score
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#2a9fd6", "#7a5195", "#767676")
-"""Told apart on white and on black, also by most colour-blind readers."""
+COLOURS = ("#1f83c9", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#17a2b8", "#9a6fb8", "#767676")
+"""Legible on white and on black; markers tell policies apart where colours do not."""
 MARKERS = "osD^vPX*"
 INK = "#123456"
 """Stands for the colour of the page's text, which only the browser knows."""
 SPREAD = 8.0
 """Width in percent of tokens over which policies are spread, so that no interval hides another."""
+RIGHT = 104.0
+"""Right end of the axis of average tokens, in percent."""
 
 
 @dataclass(frozen=True)
@@ -29,80 +31,93 @@ class Plot:
     svg: str
 
 
+@dataclass(frozen=True)
+class Label:
+    """A name beside the plot and the point that it belongs to."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+
+
 def draw_plots(comparison: Comparison) -> list[Plot]:
     """One plot per task: score with its interval against the measured share of visual tokens."""
-    policies = list(dict.fromkeys(e.run.policy for e in comparison.entries if not e.run.is_vanilla))
-    return [Plot(task, _draw(comparison, task, policies)) for task in comparison.tasks]
+    return [Plot(task, _draw(comparison, task)) for task in comparison.tasks]
 
 
-def _draw(comparison: Comparison, task: str, policies: Sequence[str]) -> str:
-    # A context of its own: the user's matplotlib settings are neither used nor changed.
-    with mpl.rc_context(mpl.rcParamsDefault | {"svg.fonttype": "none", "svg.hashsalt": task}):
-        figure = Figure(figsize=(5.4, max(2.9, 0.9 + 0.2 * len(policies))), layout="constrained")
-        axes = figure.add_subplot()
+def _draw(comparison: Comparison, task: str) -> str:
+    points: dict[str, list[tuple[float, Score]]] = {}
+    vanilla = None
+    for entry in comparison.entries:
+        score = entry.cells[task].score if task in entry.cells else None
+        if score is None or score.value is None or entry.run.average_tokens is None:
+            continue
+        if entry.run.is_vanilla:
+            vanilla = score.value
+        else:
+            points.setdefault(entry.run.policy, []).append((100 * entry.run.average_tokens, score))
+    # Text stays text, and the same runs give the same file.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": task}):
+        figure = Figure(figsize=(4.8, max(2.9, 0.9 + 0.2 * len(points))), layout="constrained")
+        axes = figure.add_subplot(xlim=(0, RIGHT))
         _style(axes)
-        series: dict[str, list[Entry]] = defaultdict(list)
-        for entry in comparison.entries:
-            if task in entry.cells and entry.cells[task].score.value is not None:
-                series[entry.run.policy].append(entry)
         labels = []
-        for number, policy in enumerate(policies):
-            if policy in series:
-                shift = SPREAD * ((number + 0.5) / len(policies) - 0.5)
-                labels.append(_draw_policy(axes, policy, series[policy], task, number, shift))
-        if comparison.vanilla and task in comparison.vanilla.cells:
-            axes.axhline(
-                _value(comparison.vanilla, task), color=INK, lw=1, ls=(0, (4, 3)), zorder=1
-            )
-            labels.append(("vanilla", 104.0, _value(comparison.vanilla, task), INK))
-        axes.set_xlim(0, 104)
-        _label_lines(axes, labels)
+        for number, (policy, scores) in enumerate(points.items()):
+            shift = SPREAD * ((number + 0.5) / len(points) - 0.5)
+            scores.sort(key=lambda point: point[0])
+            labels.append(_draw_policy(axes, policy, scores, number, shift))
+        if vanilla is not None:
+            axes.axhline(vanilla, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
+            labels.append(Label("vanilla", RIGHT, vanilla, INK))
+        _write_labels(axes, labels)
         return _to_svg(figure)
 
 
 def _draw_policy(
-    axes: Axes, policy: str, entries: Sequence[Entry], task: str, number: int, shift: float
-) -> tuple[str, float, float, str]:
-    """Draws one policy at all its budgets; returns its label, its last point and its colour."""
-    entries = sorted(entries, key=lambda entry: entry.run.average_tokens)
-    x = [100 * entry.run.average_tokens + shift for entry in entries]
-    y = [_value(entry, task) for entry in entries]
-    scores = [entry.cells[task].score for entry in entries]
-    errors = [
-        [value - (score.low or 0.0) for value, score in zip(y, scores, strict=True)],
-        [(score.high or 0.0) - value for value, score in zip(y, scores, strict=True)],
-    ]
+    axes: Axes, policy: str, points: Sequence[tuple[float, Score]], number: int, shift: float
+) -> Label:
+    """Draws one policy at all its budgets; returns the label of its last point."""
+    x = [tokens + shift for tokens, _ in points]
+    y = [score.value or 0.0 for _, score in points]
+    below = [value - (score.low or 0.0) for value, (_, score) in zip(y, points, strict=True)]
+    above = [(score.high or 0.0) - value for value, (_, score) in zip(y, points, strict=True)]
     colour = COLOURS[number % len(COLOURS)]
     marker = MARKERS[number % len(MARKERS)]
-    axes.errorbar(x, y, yerr=errors, color=colour, marker=marker, ms=5, lw=1.2, elinewidth=1)
-    return policy, x[-1], y[-1], colour
+    axes.errorbar(x, y, yerr=[below, above], color=colour, marker=marker, ms=5, lw=1.2)
+    return Label(policy, x[-1], y[-1], colour)
 
 
-def _label_lines(axes: Axes, labels: Sequence[tuple[str, float, float, str]]) -> None:
-    """Names beside the plot, none upon another, each joined to its last point by a thin line."""
+def _write_labels(axes: Axes, labels: Sequence[Label]) -> None:
+    """Names to the right of the plot, each joined to its point by a thin line."""
     low, high = axes.get_ylim()
-    gap = (high - low) / max(len(labels) + 1, 12)
-    ordered = sorted(labels, key=lambda label: label[2])
-    heights: list[float] = []
-    for _, _, y, _ in ordered:
-        heights.append(max(y, heights[-1] + gap) if heights else y)
-    if heights and (excess := heights[-1] - (high - gap / 2)) > 0:
-        for index in range(len(heights) - 1, -1, -1):
-            above = (
-                heights[index + 1] - gap if index + 1 < len(heights) else heights[index] - excess
-            )
-            heights[index] = min(heights[index], above)
-    for (name, x, y, colour), height in zip(ordered, heights, strict=True):
+    ordered = sorted(labels, key=lambda label: label.y)
+    gap = (high - low) / max(len(labels), 12)
+    heights = separate([label.y for label in ordered], gap, top=high)
+    for label, height in zip(ordered, heights, strict=True):
+        line = {"arrowstyle": "-", "color": label.colour, "lw": 0.6, "alpha": 0.6, "shrinkB": 4}
         axes.annotate(
-            name,
-            xy=(x, y),
-            xytext=(108, height),
-            color=colour,
+            label.text,
+            xy=(label.x, label.y),
+            xytext=(RIGHT + 4, height),
+            color=label.colour,
             fontsize=9,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "alpha": 0.6, "shrinkB": 4},
+            arrowprops=line,
         )
+
+
+def separate(heights: Sequence[float], gap: float, top: float) -> list[float]:
+    """Ascending `heights`, moved until neighbours are `gap` apart and none is above `top`."""
+    moved: list[float] = []
+    for height in heights:
+        moved.append(max(height, moved[-1] + gap) if moved else height)
+    ceiling = top
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], ceiling)
+        ceiling = moved[index] - gap
+    return moved
 
 
 def _style(axes: Axes) -> None:
@@ -112,10 +127,6 @@ def _style(axes: Axes) -> None:
     axes.grid(axis="y", color=INK, alpha=0.12, lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
-
-
-def _value(entry: Entry, task: str) -> float:
-    return entry.cells[task].score.value or 0.0
 
 
 def _to_svg(figure: Figure) -> str:

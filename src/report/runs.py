@@ -34,8 +34,9 @@ class Run:
         folder: its run directory, named by the run key.
         n: number of samples, failed ones included.
         errors: how many of them failed.
-        average_tokens: measured share of the visual tokens in the KV cache, in [0, 1].
-        kv_bytes: size of the KV cache after the prefill, mean over samples.
+        average_tokens: measured share of the visual tokens in the KV cache, in [0, 1]; None
+            where no sample has any.
+        kv_bytes: size of the KV cache after the prefill, mean over samples; None where all failed.
         scores: by task.
         config: the resolved configuration.
         environment: `env.json`, what the run was computed with.
@@ -47,8 +48,8 @@ class Run:
     data: str
     n: int
     errors: int
-    average_tokens: float
-    kv_bytes: float
+    average_tokens: float | None
+    kv_bytes: float | None
     scores: dict[str, Score]
     config: dict[str, Any]
     environment: dict[str, Any]

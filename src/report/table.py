@@ -33,7 +33,7 @@ def _cells(entry: Entry, tasks: tuple[str, ...]) -> list[Text]:
     run = entry.run
     return [
         Text(entry.label),
-        _lines(formats.percent(100 * run.average_tokens), formats.size(run.kv_bytes)),
+        _lines(formats.share(run.average_tokens), formats.size(run.kv_bytes)),
         *(_score(entry.cells.get(task)) for task in tasks),
         Text(formats.number(entry.average), style=RANK_STYLES[entry.average_rank]),
         _difference(entry),

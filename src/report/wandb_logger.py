@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from PIL import Image
 from .loggers import summary
 from .overlay import draw_overlay
 from .runs import Row, Run, load_run
+
+logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline")
 COLUMNS = (
@@ -67,19 +70,19 @@ class WandbLogger:
             )
 
     def log(self, run_dir: Path, cfg: DictConfig) -> None:
-        result = load_run(run_dir)
+        result, mode = load_run(run_dir), self._resolved_mode()
         with _staged_in(run_dir / "wandb"):
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
                 id=result.key,
                 resume="allow",
-                name=f"{result.policy}/{result.data}/{result.average_tokens:.2f}",
+                name=_name(result),
                 group=cfg.experiment_name,
                 job_type="predict",
                 tags=[cfg.model.family],
                 config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
-                mode=self._resolved_mode(),
+                mode=mode,
                 dir=run_dir,
                 settings=wandb.Settings(
                     silent=True, console="off", disable_git=True, x_disable_stats=True
@@ -91,11 +94,19 @@ class WandbLogger:
             finally:
                 # Without it the next run of a sweep would be logged into this one.
                 run.finish()
+            offline = f"kept offline; send it with `wandb sync {run.sync_dir}`"
+            logger.info("W&B: %s", offline if mode == "offline" else run.url)
 
     def _resolved_mode(self) -> Literal["online", "offline"]:
         if self.mode == "auto":
             return "online" if has_credentials() else "offline"
         return cast(Literal["online", "offline"], self.mode)
+
+
+def _name(run: Run) -> str:
+    """Policy, data and measured share of tokens, e.g. "ivc_prune/scenes/0.50"."""
+    share = "none" if run.average_tokens is None else f"{run.average_tokens:.2f}"
+    return f"{run.policy}/{run.data}/{share}"
 
 
 def has_credentials() -> bool:
@@ -136,5 +147,7 @@ def _staged_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Its background process would keep these folders for the next run of a sweep.
+        wandb.teardown()
         for name in added:
             del os.environ[name]

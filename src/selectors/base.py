@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
@@ -16,14 +16,19 @@ from ..tokens import Signal, VisualTokens
 Rounding = Literal["round", "floor", "ceil"]
 Of = Literal["original", "current"]
 
-_ROUNDERS = {"round": round, "floor": math.floor, "ceil": math.ceil}
+_ROUNDERS: dict[str, Callable[[float], int]] = {
+    "round": round,
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+
 
 @dataclass(frozen=True)
 class Selector(ABC):
     """Decides which visual tokens stay.
 
-    A selector is a value: frozen, comparable, without state, and pure tensor code over all rows of a
-    batch at once. Subclasses name the signals they will ask for in `needs`.
+    A selector is a value: frozen, comparable, without state, and pure tensor code over all rows of
+    a batch at once. Subclasses name the signals they will ask for in `needs`.
     """
 
     needs: ClassVar[frozenset[Signal]] = frozenset()
@@ -118,9 +123,7 @@ class Budget(Selector):
         else:
             # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
             wanted = [_ROUNDERS[self.rounding](round(self.keep * n, 9)) for n in of]
-        return [
-            min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)
-        ]
+        return [min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)]
 
     def with_keep(self, keep: float) -> Selector:
         return replace(self, keep=keep, of="original")
@@ -158,8 +161,6 @@ def top(score: Tensor, candidates: Tensor, k: Sequence[int] | Tensor) -> Tensor:
     """
     if not isinstance(k, Tensor):
         k = torch.tensor(k, dtype=torch.long).to(score.device, non_blocking=True)
-    order = score.masked_fill(~candidates, -torch.inf).argsort(
-        dim=1, descending=True, stable=True
-    )
+    order = score.masked_fill(~candidates, -torch.inf).argsort(dim=1, descending=True, stable=True)
     best = torch.arange(score.shape[1], device=score.device) < k[:, None]
     return torch.zeros_like(candidates).scatter_(1, order, best.expand_as(order)) & candidates

@@ -15,7 +15,7 @@ from .base import Budget, Ranked, Selector, top
 
 @dataclass(frozen=True, kw_only=True)
 class Union(Selector):
-    """Tokens that any member keeps. Members have names, so that overrides can reach each of them."""
+    """Tokens that any member keeps. Members have names, so that overrides can reach each."""
 
     members: Mapping[str, Selector]
 
@@ -135,4 +135,3 @@ class MatchCount(Selector):
     def select(self, tokens: VisualTokens) -> Tensor:
         k = (self.like.select(tokens) & tokens.valid).sum(dim=1)
         return top(self.selector.score(tokens), tokens.eligible & tokens.valid, k)
-

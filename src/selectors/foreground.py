@@ -155,5 +155,3 @@ def _spread(n: int, device: torch.device) -> Tensor:
     for bit in range(max(1, n - 1).bit_length()):
         reversed_bits = reversed_bits * 2 + (position >> bit & 1)
     return -reversed_bits.float()
-
-

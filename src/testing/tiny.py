@@ -88,7 +88,7 @@ def byte_level_tokenizer(special_tokens: tuple[str, ...]) -> PreTrainedTokenizer
 
 def _qwen2_5_vl(depth: int) -> tuple[PreTrainedModel, Any]:
     tokenizer = byte_level_tokenizer(QWEN_TOKENS)
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_TOKENS}
+    ids = tokenizer.get_vocab()
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+
 from ivcprune.build import build_job, build_policy, choices_of, compose
 
 CHECKOUT = Path(__file__).parents[2]

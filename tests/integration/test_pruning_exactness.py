@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mask_reference import Spy, masked
-from pruning_helpers import batch, picture, ragged_batch
 
 from ivcprune.models.registry import family_of_model
 from ivcprune.policy import PruningPolicy, Stage
@@ -25,6 +23,8 @@ from ivcprune.selectors import (
     Union,
 )
 from ivcprune.testing import tiny_model
+from mask_reference import Spy, masked
+from pruning_helpers import batch, picture, ragged_batch
 
 DEPTH, STEPS = 4, 4
 TOLERANCE = 1e-5

@@ -10,9 +10,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from ivcprune.models.checkpoint import locate
-from ivcprune.models.loading import ModelSpec, attention_implementation
-from ivcprune.models.processors import ImageTextProcessor
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
@@ -22,6 +19,10 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
 )
+
+from ivcprune.models.checkpoint import locate
+from ivcprune.models.loading import ModelSpec, attention_implementation
+from ivcprune.models.processors import ImageTextProcessor
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "some-lab/Some-Model"

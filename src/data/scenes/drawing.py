@@ -44,9 +44,7 @@ def _draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, fill: tuple[int, int,
         canvas.ellipse((x1, y1, x2 - 1, y2 - 1), fill=fill)
         return
     # Pixel indices are inclusive while boxes are exclusive: hence the - 1.
-    corners = [
-        (x1 + u * (x2 - x1 - 1), y1 + v * (y2 - y1 - 1)) for u, v in POLYGONS[thing.shape]
-    ]
+    corners = [(x1 + u * (x2 - x1 - 1), y1 + v * (y2 - y1 - 1)) for u, v in POLYGONS[thing.shape]]
     canvas.polygon(corners, fill=fill)
 
 

@@ -1,0 +1,141 @@
+"""`python -m ivcprune.testing.golden FOLDER`: the selections of the published code, case by case.
+
+A folder holds `index.json` (per family a list of cases) and one `<family>.npz` with the arrays
+`<id>/values`, `<id>/keep_img`, and position ids where they are not 0, 1, 2, ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..api import load_policy
+from ..models.base import Block, visual_tokens
+from ..selectors import signals_of
+from ..signals import TextTokens
+from ..tokens import AttentionLayer, TextSpan, VisualTokens
+
+Arrays = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedSignals:
+    """Signals from recorded value vectors instead of a running model."""
+
+    values: Tensor
+    text: TextTokens
+
+    def sequence_values(self) -> tuple[Tensor, Tensor]:
+        return self.values, torch.ones(1, self.values.shape[2], dtype=torch.bool)
+
+    def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
+        return self.text.slots(span)
+
+    def attention(self, layer: AttentionLayer) -> Tensor:
+        raise ValueError("recorded cases hold value vectors and no attention")
+
+
+def qwen2_5_vl_blocks(case: Mapping[str, Any]) -> list[Block]:
+    """An image, or the frames of a video."""
+    kind = "image" if case["frames"] == 1 else "frame"
+    grid = (case["grid_h"], case["grid_w"])
+    return [
+        Block.full(0, 0, kind, grid, case["img_start"] + frame * grid[0] * grid[1])
+        for frame in range(case["frames"])
+    ]
+
+
+@dataclass(frozen=True)
+class GoldenFamily:
+    """How the cases of one family become visual tokens.
+
+    Attributes:
+        family: name of our model family.
+        blocks: visual blocks of a case.
+        text_skip: tokens after the image that are no text query.
+    """
+
+    family: str
+    blocks: Callable[[Mapping[str, Any]], list[Block]]
+    text_skip: int = 2
+
+    def select(self, case: Mapping[str, Any], arrays: Arrays) -> list[int]:
+        """Kept visual tokens, relative to the first one."""
+        selector = load_policy("ivc_prune", family=self.family).stages["select"].selector
+        tokens = self._tokens(case, arrays).with_signals(
+            self._signals(case, arrays), signals_of(selector)
+        )
+        keep = (selector.select(tokens) | tokens.special) & tokens.valid
+        index: list[int] = (tokens.index[keep] - case["img_start"]).sort().values.tolist()
+        return index
+
+    def _tokens(self, case: Mapping[str, Any], arrays: Arrays) -> VisualTokens:
+        positions = arrays.get(f"{case['id']}/position_ids")
+        if positions is None:
+            positions = np.arange(case["S"])[None]
+        exponents = torch.arange(0, case["rope_dim"], 2) / case["rope_dim"]
+        return visual_tokens(
+            self.blocks(case),
+            torch.from_numpy(positions.astype(np.int64))[:, None],
+            case["rope_theta"] ** -exponents,
+            seeds=(),
+        )
+
+    def _signals(self, case: Mapping[str, Any], arrays: Arrays) -> RecordedSignals:
+        index = torch.arange(case["S"])[None]
+        end = case["img_start"] + case["img_len"]
+        text = (index < case["img_start"]) | (index >= end)
+        after = index >= end + self.text_skip
+        values = torch.from_numpy(arrays[f"{case['id']}/values"].astype(np.float32))[None]
+        return RecordedSignals(
+            values, TextTokens(text, after, [int(text.sum())], [int(after.sum())])
+        )
+
+
+FAMILIES = {"qwen25vl": GoldenFamily("qwen2_5_vl", qwen2_5_vl_blocks)}
+"""By the name that the folder gives them."""
+
+
+def check(folder: Path, name: str) -> tuple[int, int, list[str]]:
+    """Exact cases, all cases, and the ids of mismatches that no exact tie explains."""
+    cases = json.loads((folder / "index.json").read_text())["families"][name]
+    exact, wrong = 0, []
+    with np.load(folder / f"{name}.npz") as arrays:
+        for case in cases:
+            kept = FAMILIES[name].select(case, arrays)
+            if kept == sorted(arrays[f"{case['id']}/keep_img"].tolist()):
+                exact += 1
+            elif not case["ivc_tie"]:
+                wrong.append(case["id"])
+    return exact, len(cases), wrong
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ivcprune.testing.golden", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder with index.json and <family>.npz")
+    folder = parser.parse_args(arguments).folder
+    if not (folder / "index.json").is_file():
+        print(f"{folder} holds no index.json: give a folder of golden cases", file=sys.stderr)
+        return 1
+    failed = False
+    for name in json.loads((folder / "index.json").read_text())["families"]:
+        if name not in FAMILIES:
+            print(f"{name} skipped: the family is not supported yet")
+            continue
+        exact, total, wrong = check(folder, name)
+        print(f"{name} {exact}/{total}" + (f"  mismatch: {', '.join(wrong)}" if wrong else ""))
+        failed |= bool(wrong)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What the tiny model is trained and validated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, IterableDataset
+
+from ..data.sample import Sample
+from ..data.scenes import load_scenes
+from ..data.scenes.drawing import draw
+from ..data.scenes.questions import ask, ground
+from ..data.scenes.scene import BENCHMARK_LEVEL, Level, sample_scene
+from .packing import Batch, Packed, Packer
+
+CURRICULUM = (
+    (0.10, Level(tokens=(6, 8), things=(1, 3))),
+    (0.25, Level(tokens=(6, 10), things=(2, 5))),
+    (1.00, BENCHMARK_LEVEL),
+)
+"""Share of training up to which each level lasts."""
+QUESTIONS = (ground, ground, ground, ground, ask, ask, ask, ask)
+"""What each training image is asked."""
+
+
+def level_at(progress: float) -> Level:
+    """The curriculum's level at a share of training in [0, 1]."""
+    return next((level for end, level in CURRICULUM if progress < end), BENCHMARK_LEVEL)
+
+
+class SceneStream(IterableDataset[Batch]):
+    """Endless training batches, drawn when they are needed.
+
+    Batch `step` of process `rank` depends on nothing but these two numbers and the seed, so that
+    training goes on from a checkpoint with the batches that it has not seen yet.
+
+    Args:
+        batch_size: images per batch and process.
+        steps: of the whole training; decides where the curriculum stands.
+        start: the first step to draw.
+    """
+
+    def __init__(
+        self, packer: Packer, *, batch_size: int, steps: int, seed: int, rank: int, start: int
+    ) -> None:
+        self.packer = packer
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.rank = rank
+        self.start = start
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.start
+        while True:
+            rng = np.random.default_rng([self.seed, self.rank, step])
+            level = level_at(step / self.steps)
+            yield self.packer.collate([self._packed(rng, level) for _ in range(self.batch_size)])
+            step += 1
+
+    def _packed(self, rng: np.random.Generator, level: Level) -> Packed:
+        scene = sample_scene(rng, "train", level)
+        questions = [kind(rng, scene) for kind in QUESTIONS]
+        return self.packer.pack(scene, draw(scene, rng), questions)
+
+
+class TinyData(LightningDataModule):
+    """The training stream and a fixed set of validation samples, each split over the processes.
+
+    Args:
+        batch_size: images per step of all processes together.
+        cache_dir: where the validation samples are kept.
+    """
+
+    def __init__(
+        self,
+        packer: Packer,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        validation_samples: int,
+        cache_dir: Path,
+    ) -> None:
+        super().__init__()
+        self.packer = packer
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.validation_samples = validation_samples
+        self.cache_dir = cache_dir
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        trainer = self._attached()
+        stream = SceneStream(
+            self.packer,
+            batch_size=self.batch_size // trainer.world_size,
+            steps=self.steps,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            start=trainer.global_step,
+        )
+        return DataLoader(stream, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        trainer = self._attached()
+        rows = load_scenes("validation", self.validation_samples, cache_dir=self.cache_dir)
+        mine = rows.shard(trainer.world_size, trainer.global_rank)
+        samples = [Sample.from_row(row) for row in mine]
+        return DataLoader(samples, batch_size=50, collate_fn=list)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Validation samples hold PIL images: nothing to move, and Lightning refuses to look."""
+        if isinstance(batch, list):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def _attached(self) -> Trainer:
+        if self.trainer is None:
+            raise RuntimeError("TinyData needs a Trainer, which knows the process and the step")
+        return self.trainer

@@ -1,0 +1,66 @@
+"""`job=train_tiny` for a few steps: the whole way from random weights to a checkpoint."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from ivcprune.build import build_job, compose
+from ivcprune.data.sample import Sample
+from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.training.validation import answer
+
+
+def train(folder: Path, *overrides: str) -> Path:
+    small = ["batch_size=2", "precision=32-true", "validation_samples=4"]
+    cfg = compose(
+        [
+            "job=train_tiny",
+            f"paths.output_dir={folder}",
+            f"paths.cache_dir={folder / 'cache'}",
+            *(f"job.{override}" for override in [*small, *overrides]),
+        ]
+    )
+    checkpoint = build_job(cfg)(cfg)
+    assert isinstance(checkpoint, Path)
+    return checkpoint
+
+
+def test_a_few_steps_give_a_checkpoint_that_generates(tmp_path: Path) -> None:
+    checkpoint = train(tmp_path, "processes=2", "steps=4", "validate_every=2", "probe_until=0.5")
+    with (checkpoint.parent / "log" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    validated = [row for row in rows if row["val/grounding"]]
+    assert [row["step"] for row in validated] == ["1", "3"]
+    assert all(0 <= float(row["val/vqa"]) <= 1 for row in validated)
+
+    with Image.open(checkpoint.parent / "curve.png") as curve:
+        assert curve.size == (840, 480)
+
+    processor = ImageTextProcessor.from_pretrained(checkpoint)
+    model, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        checkpoint, dtype=torch.float32, output_loading_info=True
+    )
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    sample = Sample("0", "vqa", [Image.new("RGB", (168, 196))], "is there a red star?")
+    (text,) = answer(model.eval(), processor, [sample], {"vqa": "{question}"})
+    assert set(text.split()) <= set(processor.tokenizer.get_vocab())
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    train(tmp_path, "processes=1", "steps=2", "validate_every=2")
+    (saved,) = (tmp_path / "train_tiny" / "checkpoints").glob("*.ckpt")
+    train(tmp_path, "processes=1", "steps=4", "validate_every=2", f"resume='{saved}'")
+    names = [path.name for path in saved.parent.iterdir()]
+    assert any("step=4" in name for name in names)
+
+
+def test_images_must_divide_among_processes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"job\.batch_size=3"):
+        train(tmp_path, "batch_size=3", "processes=2")
