@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose as hydra_compose
@@ -50,8 +54,36 @@ class PluginConfigs(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         ours = f"pkg://{CONFIG_MODULE}"
         if any(item.path == ours for item in search_path.get_path()):
-            for plugin in sorted(entry_points(group=PLUGINS)):
+            for plugin in _usable_plugins():
                 search_path.append(plugin.name, f"pkg://{plugin.value}")
+
+
+@cache  # configurations are composed again and again; a broken plugin is reported once
+def _usable_plugins() -> tuple[EntryPoint, ...]:
+    """Installed plugins whose configuration can be read; the others are named on stderr."""
+    usable = []
+    for plugin in sorted(entry_points(group=PLUGINS)):
+        if (problem := _problem_of(plugin)) is None:
+            usable.append(plugin)
+        else:
+            print(f"plugin {plugin.name!r} is left out: {problem}", file=sys.stderr)
+    return tuple(usable)
+
+
+def _problem_of(plugin: EntryPoint) -> str | None:
+    try:
+        if _holds_yaml(files(plugin.value)):
+            return None
+    except Exception as error:  # importing it runs a stranger's code, which may raise anything
+        return f"{plugin.value} cannot be imported ({type(error).__name__}: {_one_line(error)})"
+    return f"{plugin.value} holds no configuration, for example selector/mine.yaml"
+
+
+def _holds_yaml(folder: Traversable) -> bool:
+    return any(
+        _holds_yaml(item) if item.is_dir() else item.name.endswith(".yaml")
+        for item in folder.iterdir()
+    )
 
 
 def register_plugin_configs() -> None:
@@ -86,11 +118,10 @@ def compose_policy(
     Raises:
         ValueError: unknown name, override or family, or a value that a component refuses.
     """
+    settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
-        from .models.registry import family_named
-
-        family_named(family)
-    return build_policy(compose([f"policy={name}", *map(_of_policy, overrides)]))
+        settings.append(f"family={family}")
+    return build_policy(compose(settings))
 
 
 def build_job(cfg: DictConfig) -> Callable[[DictConfig], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,12 +21,15 @@ class PrunedLayer(DynamicLayer):
     Attributes:
         dropped: tokens seen but not stored.
         valid: bool `[B, stored]`, or None when every entry is real.
+        shift: how far the positions of tokens to come lie below the logical ones, long `[B]`, where
+            survivors were given contiguous positions; else None.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.dropped = 0
         self.valid: Tensor | None = None
+        self.shift: Tensor | None = None
 
     @classmethod
     def of(cls, layer: DynamicLayer) -> PrunedLayer:
@@ -47,18 +51,20 @@ class PrunedLayer(DynamicLayer):
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         super().reorder_cache(beam_idx)
-        if self.valid is not None:
-            self.valid = self.valid.index_select(0, beam_idx.to(self.valid.device))
+        self._for_each_mask(lambda x: x.index_select(0, beam_idx.to(x.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         super().batch_repeat_interleave(repeats)
-        if self.valid is not None:
-            self.valid = self.valid.repeat_interleave(repeats, dim=0)
+        self._for_each_mask(lambda x: x.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         super().batch_select_indices(indices)
-        if self.valid is not None:
-            self.valid = self.valid[indices]
+        self._for_each_mask(lambda x: x[indices])
+
+    def _for_each_mask(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Let what is known of each sequence follow a change of the batch."""
+        self.valid = None if self.valid is None else change(self.valid)
+        self.shift = None if self.shift is None else change(self.shift)
 
     def crop(self, tokens_to_remove: int) -> None:
         super().crop(tokens_to_remove)
@@ -67,7 +73,7 @@ class PrunedLayer(DynamicLayer):
 
     def reset(self) -> None:
         super().reset()
-        self.dropped, self.valid = 0, None
+        self.dropped, self.valid, self.shift = 0, None, None
 
 
 def stored_length(layer: Any) -> int:

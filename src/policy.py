@@ -63,7 +63,8 @@ class PruningPolicy:
         cache: "all_layers" also drops the tokens from the caches of the layers before a stage
             (IVC-Prune's single selection); "from_stage" only from the stage on (FastV, PDrop).
         spare_layers: layers below the stage whose cache stays full; None: the family's default.
-        positions: survivors "keep" their original position ids.
+        positions: survivors "keep" their original position ids, or "reassign" gives them and all
+            that follows contiguous ones (models with one rotary axis, cache "from_stage").
         name: how results call it.
         average_tokens: where set, the stages' budgets are scaled so that the average of visual
             tokens over all layers' caches is this share; the way to compare methods at equal cost.
@@ -107,7 +108,7 @@ class PruningPolicy:
         self._check(stages, depth, spare, rotary_axes)
         if self.average_tokens is not None and stages:
             stages = self._rescale(stages, self.average_tokens, depth, spare)
-        return BoundPolicy(self.name, stages, self.cache, frozenset(spare))
+        return BoundPolicy(self.name, stages, self.cache, frozenset(spare), self.positions)
 
     def _check(
         self, stages: tuple[BoundStage, ...], depth: int, spare: tuple[int, ...], axes: int
@@ -135,7 +136,7 @@ class PruningPolicy:
                 f"PruningPolicy.spare_layers holds {beyond}, but the model's layers are "
                 f"0 to {depth - 1}"
             )
-        if self.positions == "reassign":
+        if self.positions == "reassign" and axes != 1:
             raise ValueError(
                 f"PruningPolicy.positions is 'reassign', which is not defined for this model's "
                 f"{axes} rotary axes: use positions='keep'"
@@ -181,6 +182,7 @@ class BoundPolicy:
     stages: tuple[BoundStage, ...]
     cache: CacheScope
     spare_layers: frozenset[int]
+    positions: PositionRule
 
     @property
     def layers(self) -> dict[str, int]:

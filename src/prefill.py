@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class PrefillInput:
         attention_mask: padding mask `[B, past + S]`, or None without padding.
         cache: written by the decoder; may hold earlier turns.
         seeds: one integer per batch element, or none.
+        rotary: cos and sin for new position ids, see `Family.rotary`.
     """
 
     blocks: Sequence[Block]
@@ -38,6 +39,7 @@ class PrefillInput:
     attention_mask: Tensor | None
     cache: Cache
     seeds: Sequence[int]
+    rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Prefill:
@@ -52,7 +54,7 @@ class Prefill:
         family: Family,
         policy: BoundPolicy,
         layers: nn.ModuleList,
-        inv_freq: Tensor,
+        frequencies: tuple[Tensor, Tensor],
         given: PrefillInput,
     ) -> None:
         self._family, self._policy, self._layers = family, policy, layers
@@ -64,20 +66,25 @@ class Prefill:
         self._previous: LayerInput | None = None
         self._rotary: tuple[Tensor, Tensor] | None = None
         self._prunable: list[PrunedLayer] = []
+        self._make_rotary, self._positions = given.rotary, given.positions[0]
+        self._shift: Tensor | None = None
         self._kept_by_stage: dict[str, list[int]] = {}
         self.valid = None
         if self._seen_valid is not None:
             self.valid = self._seen_valid[:, -self._length :]
-        self._tokens = self._locate(inv_freq, given)
+        self._tokens: VisualTokens | None = None
+        if given.blocks:
+            inv_freq, axis = frequencies
+            self._tokens = visual_tokens(given.blocks, given.positions, inv_freq, given.seeds, axis)
         self._before = self._tokens
         self._find_text(given)
 
-    # Set-up ------------------------------------------------------------------------------------
+    @property
+    def reassigned(self) -> bool:
+        """Whether layers from here on have contiguous positions of this prefill's making."""
+        return self._shift is not None
 
-    def _locate(self, inv_freq: Tensor, given: PrefillInput) -> VisualTokens | None:
-        if not given.blocks:
-            return None
-        return visual_tokens(given.blocks, given.positions, inv_freq, given.seeds)
+    # Set-up ------------------------------------------------------------------------------------
 
     def _find_text(self, given: PrefillInput) -> None:
         """Masks and numbers of the text tokens, with one device sync."""
@@ -127,7 +134,10 @@ class Prefill:
             self._previous = LayerInput(self._layers[index], hidden, *rotary)
         if self._rotary is None:
             return hidden, dict(kwargs)
-        self._prunable[index].dropped += self._input_length - self._length
+        layer = self._prunable[index]
+        layer.dropped += self._input_length - self._length
+        if self._shift is not None:
+            layer.shift = self._shift
         return hidden, {**kwargs, "position_embeddings": rotary}
 
     def _run(
@@ -151,7 +161,10 @@ class Prefill:
         self._text = self._text.repacked(repack)
         self._length, self.valid = max(n_kept), repack.valid
         self._rotary = (repack.take(rotary[0]), repack.take(rotary[1]))
-        return repack.take(hidden), self._rotary
+        hidden = repack.take(hidden)
+        if self._policy.positions == "reassign":
+            self._rotary = self._reassign(stage, hidden, repack)
+        return hidden, self._rotary
 
     def _signals(
         self, stage: BoundStage, hidden: Tensor, rotary: tuple[Tensor, Tensor]
@@ -174,6 +187,19 @@ class Prefill:
         for index in range(stage.layer):
             if self._policy.reaches(stage, index):
                 drop_entries(self._prunable[index], self._past[index], repack)
+
+    def _reassign(self, stage: BoundStage, hidden: Tensor, repack: Repack) -> tuple[Tensor, Tensor]:
+        """Contiguous positions from the first real token on, for all layers that follow."""
+        self._positions = logical = repack.take(self._positions)
+        real = torch.ones_like(logical) if repack.valid is None else repack.valid.long()
+        far = torch.iinfo(logical.dtype).max
+        first = logical.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
+        earlier = self._prunable[stage.layer].shift
+        if earlier is not None:
+            first = first - earlier[:, None]
+        positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
+        self._shift = logical[:, -1] - positions[:, -1]
+        return self._make_rotary(hidden, positions)
 
     def _in_sequence(self, mask: Tensor) -> Tensor:
         """A mask of visual tokens `[R, N]` as a mask of the current sequence `[B, S]`."""

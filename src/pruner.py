@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,8 @@ class Pruner:
         self._core = family.core(model)
         self._decoder: Any = family.text_model(model)
         self._layers = family.layers(model)
-        self._inv_freq = family.inverse_frequencies(model)
+        inv_freq = family.inverse_frequencies(model)
+        self._frequencies = (inv_freq, family.frequency_axis(model, len(inv_freq)))
         self._seeds: tuple[int, ...] = ()
         self._handles: list[RemovableHandle] = []
         self._inputs: dict[str, Any] = {}
@@ -106,18 +107,21 @@ class Pruner:
         ):
             cache = DynamicCache(config=self._decoder.config)
             kwargs = {**kwargs, "past_key_values": cache}
-        self._forward = _Forward(self._decoder.config, cache, kwargs.get("attention_mask"))
+        rotary = partial(self._family.rotary, self._decoder)
+        mask = kwargs.get("attention_mask")
+        self._forward = _Forward(self._decoder.config, cache, mask, positions, rotary)
         if cache is not None and (blocks or past == 0):
             given = PrefillInput(
                 blocks=blocks,
                 embeddings=embeddings,
                 positions=positions,
-                attention_mask=kwargs.get("attention_mask"),
+                attention_mask=mask,
                 cache=cache,
                 seeds=self._seeds,
+                rotary=rotary,
             )
             self._forward.prefill = Prefill(
-                self._family, self._policy, self._layers, self._inv_freq, given
+                self._family, self._policy, self._layers, self._frequencies, given
             )
             self._seeds = ()
         return args, kwargs
@@ -143,7 +147,7 @@ class Pruner:
         hidden, *rest = args
         if self._forward.prefill is not None:
             hidden, kwargs = self._forward.prefill.enter_layer(index, hidden, kwargs)
-        return (hidden, *rest), self._forward.with_own_mask(index, hidden, kwargs)
+        return (hidden, *rest), self._forward.for_cache(index, hidden, kwargs)
 
     def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
         forward, self._forward = self._forward, None
@@ -154,14 +158,23 @@ class Pruner:
 class _Forward:
     """One call of the decoder: a prefill, or decoding on a cache that may have lost tokens."""
 
-    def __init__(self, config: Any, cache: Cache | None, attention_mask: Any) -> None:
+    def __init__(
+        self,
+        config: Any,
+        cache: Cache | None,
+        attention_mask: Any,
+        positions: Tensor,
+        rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    ) -> None:
         self.prefill: Prefill | None = None
         self._cache, self._attention_mask = cache, attention_mask
+        self._positions, self._make_rotary = positions[0], rotary
         self._masks = MaskFactory(config)
+        self._shifted: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
         self._extended: dict[tuple[int, int, int], tuple[Tensor | None, Tensor | None]] = {}
 
-    def with_own_mask(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The layer's keyword arguments, with the mask that fits its cache if it lost tokens.
+    def for_cache(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The layer's keyword arguments, with mask and positions that fit a cache that lost tokens.
 
         Position ids are withheld there: FlashAttention takes ids with gaps for packed sequences.
         """
@@ -173,7 +186,17 @@ class _Forward:
         if not layer.dropped:
             return kwargs
         mask = self._masks.mask(hidden, past, layer.valid)
-        return {**kwargs, "attention_mask": mask, "position_ids": None}
+        kwargs = {**kwargs, "attention_mask": mask, "position_ids": None}
+        if layer.shift is not None and (self.prefill is None or not self.prefill.reassigned):
+            kwargs["position_embeddings"] = self._shifted_rotary(hidden, layer.shift)
+        return kwargs
+
+    def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin at contiguous positions; layers alike share them."""
+        if id(shift) not in self._shifted:
+            positions = self._positions - shift[:, None]
+            self._shifted[id(shift)] = (shift, self._make_rotary(hidden, positions))
+        return self._shifted[id(shift)][1]
 
     def _extend(self, valid: Tensor | None, past: int, hidden: Tensor) -> Tensor | None:
         """Validity of the cache once the new tokens are in; layers alike share one tensor."""

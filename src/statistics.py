@@ -16,7 +16,7 @@ class KeptMap:
     """Which tokens of a row stayed, on its grid.
 
     Attributes:
-        sample, image, kind, grid: see `tokens.Row`.
+        sample, image, kind, grid: see `rows.Row`.
         keep: bool `[h, w]` on the CPU.
     """
 

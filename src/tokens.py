@@ -16,9 +16,10 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
+from .rows import Row, Scope, rows_of_scope
+
 T = TypeVar("T")
 
-Scope = Literal["line", "row", "image", "sample"]
 TextSpan = Literal["after_image", "all"]
 AttentionLayer = Literal["previous", "next"]
 
@@ -54,27 +55,6 @@ class Signals(Protocol):
         """Head-mean softmax row of each sample's last token over all keys, `[B, 1, S]` float32."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Host-side facts about a row. Counts are Python ints, so budgets need no device sync.
-
-    Attributes:
-        sample: batch element.
-        image: which image or video of the sample (0-based).
-        kind: "image", "frame", "thumbnail" or "tile".
-        grid: (rows, columns) of the block's token grid.
-        count: tokens in the row now.
-        original_count: tokens in the row before any pruning.
-    """
-
-    sample: int
-    image: int
-    kind: str
-    grid: tuple[int, int]
-    count: int
-    original_count: int
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VisualTokens:
     """The visual tokens of a batch as rows; each row's tokens come first, in input order.
@@ -91,6 +71,7 @@ class VisualTokens:
         xy: centre of the token in the original image, in [0, 1], float `[R, N, 2]` as (x, y).
         positions: position ids on each rotary axis, long `[A, R, N]`; for M-RoPE t, h, w.
         inv_freq: rotary frequencies of the model, float `[d / 2]`.
+        frequency_axis: rotary axis that turns each frequency, long `[d / 2]`.
         special: newline and separator tokens: always kept, and counted, bool `[R, N]`.
         eligible: tokens that a ranking may take (letterbox padding may not), bool `[R, N]`.
         seeds: one integer per batch element that names the sample; random selectors use it.
@@ -108,6 +89,7 @@ class VisualTokens:
     xy: Tensor
     positions: Tensor
     inv_freq: Tensor
+    frequency_axis: Tensor
     special: Tensor
     eligible: Tensor
     seeds: tuple[int, ...] = ()
@@ -194,7 +176,7 @@ class VisualTokens:
         rows = values[self.sample[:, None], :, slots[self.sample]].transpose(1, 2)
         return rows, mask[self.sample]
 
-    def attention(self, layer: AttentionLayer = "previous") -> Tensor:
+    def attention(self, *, layer: AttentionLayer = "previous") -> Tensor:
         """Attention that the sample's last token pays to each visual token, `[R, 1, N]` float32.
 
         The softmax runs over all keys of the sequence, then heads are averaged: exactly the row of
@@ -236,7 +218,7 @@ class VisualTokens:
         A merged row takes kind and grid of its first block; `cell` stays relative to the token's
         own block. `to_parent` brings a mask back.
         """
-        keys, groups = self._group_by(scope)
+        groups, keys = rows_of_scope(scope, self.blocks, self.block, self.cell, self.valid)
         total, width = sum(g.count for g in groups), max((g.count for g in groups), default=0)
         order = keys.reshape(-1).argsort(stable=True)[:total]
         counts = torch.tensor([g.count for g in groups], dtype=torch.long)
@@ -255,36 +237,6 @@ class VisualTokens:
             parent_shape=self.shape,
             _memo={},
         )
-
-    def _group_by(self, scope: Scope) -> tuple[Tensor, tuple[Row, ...]]:
-        """Sort key of each token `[R, N]` (padding last) and the rows that result."""
-        blocks = self.blocks
-        if scope == "line":
-            return self._group_by_line()
-        names: list[Hashable] = [
-            {"row": i, "image": (b.sample, b.image), "sample": b.sample}[scope]
-            for i, b in enumerate(blocks)
-        ]
-        numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        group_of_block = [numbers[name] for name in names]
-        groups: list[Row | None] = [None] * len(numbers)
-        for block, group in zip(blocks, group_of_block, strict=True):
-            groups[group] = _merge(groups[group], block)
-        keys = self._per_row([*group_of_block, 0])[self.block]
-        return keys.masked_fill(~self.valid, len(numbers)), tuple(g for g in groups if g)
-
-    def _group_by_line(self) -> tuple[Tensor, tuple[Row, ...]]:
-        lines = [block.grid[0] for block in self.blocks]
-        first = [sum(lines[:i]) for i in range(len(lines))]
-        keys = self._per_row([*first, 0])[self.block] + self.cell[..., 0]
-        keys = keys.masked_fill(~self.valid, sum(lines))
-        counts = torch.bincount(keys.reshape(-1), minlength=sum(lines) + 1).tolist()
-        groups = tuple(
-            replace(block, count=counts[start + line], original_count=block.grid[1])
-            for block, start in zip(self.blocks, first, strict=True)
-            for line in range(block.grid[0])
-        )
-        return keys, groups
 
     def to_parent(self, mask: Tensor) -> Tensor:
         """A mask of these rows, bool `[R, N]`, as one of the rows that `regroup` started from."""
@@ -328,13 +280,3 @@ class VisualTokens:
             special=take(self.special),
             eligible=take(self.eligible),
         )
-
-
-def _merge(group: Row | None, block: Row) -> Row:
-    if group is None:
-        return block
-    return replace(
-        group,
-        count=group.count + block.count,
-        original_count=group.original_count + block.original_count,
-    )

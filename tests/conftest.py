@@ -4,6 +4,11 @@ import socket
 
 import pytest
 import torch
+from hypothesis import settings
+
+# how long an example takes depends on the machine's other work
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 torch.set_num_threads(1)  # the tensors are tiny: more threads only compete with each other
 

@@ -17,6 +17,7 @@ from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from ..build import build_trainer
+from ..data.checks import check_at_least
 from . import results
 from .environment import environment
 from .module import PredictModule
@@ -45,6 +46,7 @@ def run(cfg: DictConfig) -> None:
     _silence_libraries()
     seed_everything(cfg.seed, verbose=False)
     if cfg.threads is not None:
+        check_at_least("threads", cfg.threads, 1)
         torch.set_num_threads(cfg.threads)
     plan = prepare(cfg)
     label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
@@ -60,9 +62,7 @@ def run(cfg: DictConfig) -> None:
                 _predict(cfg, plan, trainer)
                 _finish(cfg, plan)
             except BaseException:
-                log.debug("stopped", exc_info=True)
-                status = plan.run_dir.read_status() or new_status()
-                plan.run_dir.write_status(replace(status, state="failed", updated=now()))
+                _record_stop(plan.run_dir)
                 raise
 
 
@@ -114,7 +114,7 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
     run_dir.write_json("metrics.json", metrics)
     run_dir.write_status(status)
     print_summary(metrics)
-    _warn_of_failures(failed)
+    _warn_of_failures(failed, len(rows))
     log.info("results: %s", run_dir.path)
     try:
         plan.logger.log(run_dir.path, cfg)
@@ -124,14 +124,25 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         log.debug("the run logger failed", exc_info=True)
 
 
-def _warn_of_failures(failed: list[SampleRow]) -> None:
+def _record_stop(run_dir: RunDirectory) -> None:
+    log.debug("stopped", exc_info=True)
+    status = run_dir.read_status() or new_status()
+    run_dir.write_status(replace(status, state="failed", updated=now()))
+    log.info(
+        "stopped at %d of %d samples: the same command goes on from there",
+        status.done,
+        status.total,
+    )
+
+
+def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
     if failed:
         ids = ", ".join(row.sample_id for row in failed[:5])
         more = ", ..." if len(failed) > 5 else ""
         log.warning(
-            "%d samples failed (%s%s), the first by %s: they are tried again when the command is "
-            "run again",
-            len(failed), ids, more, failed[0].error,
+            "%d of %d samples failed (%s%s), the first by %s: they are tried again when the command "
+            "is run again",
+            len(failed), total, ids, more, failed[0].error,
         )  # fmt: skip
 
 

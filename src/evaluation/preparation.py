@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from transformers import AutoConfig, ProcessorMixin
 
 from ..build import build_logger, build_model_spec, build_policy, build_source
+from ..data.checks import check_at_least
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts
 from ..metrics.scoring import check_tasks
@@ -18,7 +19,7 @@ from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.loggers import RunLogger
 from .run_directory import RunDirectory
-from .run_key import run_key
+from .run_key import as_file_name, run_key
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def prepare(cfg: DictConfig) -> Plan:
     Raises:
         ValueError, FileNotFoundError: the configuration cannot work; one sentence says why.
     """
+    check_at_least("overlays", cfg.overlays, 0)
+    if as_file_name(cfg.experiment_name) != cfg.experiment_name:
+        raise ValueError(
+            f"experiment_name is {cfg.experiment_name!r}: it names a folder, so use letters, digits "
+            "and . _ = + -"
+        )
     policy, spec = build_policy(cfg), build_model_spec(cfg)
     source, logger = build_source(cfg), build_logger(cfg)
     logger.check()

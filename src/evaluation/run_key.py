@@ -36,6 +36,6 @@ def run_key(cfg: DictConfig, fingerprint: str) -> str:
 def as_file_name(text: str) -> str:
     """`text` where it can name a file; else what is left of it, told apart by a hash."""
     safe = re.sub(r"[^\w.=+-]", "_", text)[:120]
-    if safe == text and not text.startswith("."):
+    if safe == text and text[:1] not in ("", "."):
         return text
     return f"{safe.lstrip('.')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

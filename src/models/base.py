@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..tokens import Row, VisualTokens
+from ..rows import Row
+from ..tokens import VisualTokens
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Block:
     """One run of visual tokens in the input: an image, a video frame, a thumbnail or a tile.
 
     Attributes:
-        sample, image, kind, grid: see `tokens.Row`.
+        sample, image, kind, grid: see `rows.Row`.
         start: index of the first token in the (padded) input sequence.
         cell: row and column of each token, long `[n, 2]` on the CPU.
         xy: centre of each token in the original image in [0, 1], float `[n, 2]` on the CPU.
@@ -47,7 +48,11 @@ class Block:
 
 
 def visual_tokens(
-    blocks: Sequence[Block], positions: Tensor, inv_freq: Tensor, seeds: Sequence[int]
+    blocks: Sequence[Block],
+    positions: Tensor,
+    inv_freq: Tensor,
+    seeds: Sequence[int],
+    frequency_axis: Tensor | None = None,
 ) -> VisualTokens:
     """Rows of visual tokens from blocks.
 
@@ -56,7 +61,10 @@ def visual_tokens(
         positions: position ids of the input on each rotary axis, long `[A, B, S]`.
         inv_freq: rotary frequencies, float `[d / 2]`.
         seeds: one integer per batch element, or none.
+        frequency_axis: rotary axis of each frequency, long `[d / 2]`; None: all of axis 0.
     """
+    if frequency_axis is None:
+        frequency_axis = torch.zeros(len(inv_freq), dtype=torch.long)
     device, length = positions.device, positions.shape[-1]
     counts = [len(block.cell) for block in blocks]
     column = torch.arange(max(counts))
@@ -88,6 +96,7 @@ def visual_tokens(
         xy=_pad([block.xy for block in blocks], device),
         positions=positions[:, sample[:, None], index],
         inv_freq=inv_freq.to(device),
+        frequency_axis=frequency_axis.to(device),
         special=_pad(special, device),
         eligible=_pad(eligible, device),
         seeds=tuple(seeds),
@@ -155,10 +164,24 @@ class Family(ABC):
         Computed anew, since casting a model to bfloat16 casts its buffer too.
         """
         text_model = self.text_model(model)
-        rotary: Any = text_model.rotary_emb
+        rotary: Any = getattr(text_model, "rotary_emb", None)
+        if rotary is None:
+            raise ValueError(
+                f"{type(text_model).__name__} has no rotary position embedding: its tokens have no "
+                "rotations, which implicit visual coordinates are defined by"
+            )
         with torch.device("cpu"):
             inv_freq = type(rotary)(config=text_model.config).inv_freq
         return torch.as_tensor(inv_freq)
+
+    def frequency_axis(self, model: nn.Module, n: int) -> Tensor:
+        """Rotary axis that turns each of the n frequencies, long `[n]`."""
+        return torch.zeros(n, dtype=torch.long)
+
+    def rotary(self, decoder: Any, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin `[B, S, D]` for position ids `[B, S]` (one rotary axis)."""
+        cos, sin = decoder.rotary_emb(hidden, positions)
+        return cos, sin
 
     def cached_values(self, layer: nn.Module, keys: Tensor, values: Tensor) -> Tensor:
         """Value vectors `[B, H_kv, S, D]` from what the layer's cache holds."""
@@ -189,3 +212,10 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = states.chunk(2, dim=-1)
     turned = torch.cat([-second, first], dim=-1)
     return states * cos[:, None] + turned * sin[:, None]
+
+
+def is_visual(inputs: Mapping[str, Any], image_token_id: int) -> Tensor:
+    """Image tokens among a model's inputs, bool `[B, S]`: by id, or by the given types."""
+    if (input_ids := inputs.get("input_ids")) is not None:
+        return cast(Tensor, input_ids == image_token_id)
+    return cast(Tensor, inputs["mm_token_type_ids"] > 0)

@@ -31,6 +31,11 @@ class Qwen25VL(Family):
         """As published for 28, 36 and 64 layers; else 16/28 of the depth."""
         return PUBLISHED_LAYERS.get(depth, max(1, round(depth * 16 / 28)))
 
+    def frequency_axis(self, model: Any, n: int) -> Tensor:
+        """M-RoPE turns consecutive sections of the frequencies with t, h and w."""
+        sections = self.text_model(model).config.rope_parameters["mrope_section"]
+        return torch.arange(len(sections)).repeat_interleave(torch.tensor(sections))
+
     def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
         """Images and frames, found by their position ids.
 

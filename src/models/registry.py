@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from .base import Family
+from .llava import Llava
 from .qwen2_5_vl import Qwen25VL
 
-FAMILIES: tuple[Family, ...] = (Qwen25VL(),)
+FAMILIES: tuple[Family, ...] = (Llava(), Qwen25VL())
 
 
 def supported() -> list[str]:

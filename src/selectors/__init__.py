@@ -7,6 +7,7 @@ from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
 from .foreground import RefineSelector, SeedSelector, similarity_received
 from .random import RandomSelector
+from .windows import WindowFastVSelector
 
 __all__ = [
     "Among",
@@ -25,6 +26,7 @@ __all__ = [
     "Selector",
     "TopUp",
     "Union",
+    "WindowFastVSelector",
     "Without",
     "coordinate_scores",
     "signals_of",

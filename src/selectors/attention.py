@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from ..tokens import Signal, VisualTokens
 from .base import Ranked, Rounding
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FastVSelector(Ranked):
     """FastV (Chen et al. 2024): attention of the last token in the layer that just ran.
 
@@ -26,7 +26,7 @@ class FastVSelector(Ranked):
         return tokens.attention(layer="previous")[:, 0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PDropSelector(Ranked):
     """PyramidDrop (Xing et al. 2025): attention of the last token in the layer about to run.
 
@@ -35,6 +35,7 @@ class PDropSelector(Ranked):
     """
 
     keep: float | int = 0.5
+    _: KW_ONLY
     rounding: Rounding = "floor"
 
     needs = frozenset({Signal.ATTENTION_NEXT})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -70,7 +70,16 @@ def children(selector: Selector) -> Iterator[Selector]:
         yield from (member for member in members if isinstance(member, Selector))
 
 
-def check_budget(owner: object, keep: float) -> None:
+def counts(tokens: VisualTokens, keep: float, of: Of, rounding: Rounding) -> list[int]:
+    """A budget as a number of tokens in each row; see `Budget` for the arguments."""
+    base = tokens.original_count if of == "original" else tokens.count
+    if isinstance(keep, int):
+        return [keep] * len(base)
+    # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
+    return [_ROUNDERS[rounding](round(keep * n, 9)) for n in base]
+
+
+def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
     """A ratio in (0, 1] given as float, or a count of at least 1 given as int.
 
     Raises:
@@ -85,6 +94,8 @@ def check_budget(owner: object, keep: float) -> None:
         raise ValueError(
             f"{name} is {keep}: a ratio must be in (0, 1]; write an integer for a count of tokens"
         )
+    check_choice(owner, "of", of, ("original", "current"))
+    check_choice(owner, "rounding", rounding, tuple(_ROUNDERS))
 
 
 def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -> None:
@@ -94,7 +105,7 @@ def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -
         raise ValueError(f"{label} is {value!r}: it must be one of {', '.join(allowed)}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Budget(Selector):
     """A selector with a number of tokens to keep in each row.
 
@@ -106,23 +117,17 @@ class Budget(Selector):
     """
 
     keep: float | int
+    _: KW_ONLY
     of: Of = "original"
     rounding: Rounding = "round"
     minimum: int = 0
 
     def __post_init__(self) -> None:
-        check_budget(self, self.keep)
-        check_choice(self, "of", self.of, ("original", "current"))
-        check_choice(self, "rounding", self.rounding, tuple(_ROUNDERS))
+        check_budget(self, self.keep, self.of, self.rounding)
 
     def budget(self, tokens: VisualTokens) -> list[int]:
         """Tokens to keep in each row, at most the row's present tokens."""
-        of = tokens.original_count if self.of == "original" else tokens.count
-        if isinstance(self.keep, int):
-            wanted = [self.keep] * len(of)
-        else:
-            # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
-            wanted = [_ROUNDERS[self.rounding](round(self.keep * n, 9)) for n in of]
+        wanted = counts(tokens, self.keep, self.of, self.rounding)
         return [min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)]
 
     def with_keep(self, keep: float) -> Selector:
@@ -133,7 +138,7 @@ class Budget(Selector):
         return self.keep if isinstance(self.keep, float) else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Ranked(Budget):
     """The common selector: a score, and the best `keep` eligible tokens of each row.
 

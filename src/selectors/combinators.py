@@ -2,77 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from ..tokens import Scope, VisualTokens
-from .base import Budget, Ranked, Selector, top
+from ..rows import Scope
+from ..tokens import VisualTokens
+from .base import Of, Ranked, Rounding, Selector, check_budget, counts, top
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Union(Selector):
-    """Tokens that any member keeps. Members have names, so that overrides can reach each."""
+    """Tokens that any member keeps.
 
-    members: Mapping[str, Selector]
+    Attributes:
+        members: by name, so that overrides can reach each; a list is numbered from 0.
+    """
+
+    members: Mapping[str, Selector] | Sequence[Selector]
 
     def __post_init__(self) -> None:
         if not self.members:
             raise ValueError("Union.members is empty: it needs at least one selector")
-        object.__setattr__(self, "members", dict(self.members))
+        object.__setattr__(self, "members", self.named)
+
+    @property
+    def named(self) -> dict[str, Selector]:
+        """The members by name."""
+        if isinstance(self.members, Mapping):
+            return dict(self.members)
+        return {str(number): member for number, member in enumerate(self.members)}
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        masks = [member.select(tokens) for member in self.members.values()]
+        masks = [member.select(tokens) for member in self.named.values()]
         return torch.stack(masks).any(dim=0)
 
     def with_keep(self, keep: float) -> Selector:
         """The members stay, and the one ranking among them fills up to `keep`."""
-        ranked = {n: m for n, m in self.members.items() if isinstance(m, Ranked)}
-        if len(ranked) != 1 or len(self.members) == 1:
+        ranked = {n: m for n, m in self.named.items() if isinstance(m, Ranked)}
+        if len(ranked) != 1 or len(self.named) == 1:
             raise ValueError(
-                f"Union of {', '.join(self.members)} holds {len(ranked)} rankings beside fixed "
+                f"Union of {', '.join(self.named)} holds {len(ranked)} rankings beside fixed "
                 "sets: exactly one can fill a given share, so put them into a TopUp"
             )
         ((name, then),) = ranked.items()
-        first = replace(self, members={n: m for n, m in self.members.items() if n != name})
+        first = replace(self, members={n: m for n, m in self.named.items() if n != name})
         return TopUp(first=first, then=then, keep=keep)
 
     @property
     def share(self) -> float | None:
-        shares = [m.share for m in self.members.values() if isinstance(m, Ranked)]
+        shares = [m.share for m in self.named.values() if isinstance(m, Ranked)]
         return shares[0] if len(shares) == 1 else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class TopUp(Budget):
+@dataclass(frozen=True)
+class TopUp(Selector):
     """All of `first`, then the best of `then` until max(keep, |first|) tokens are kept.
 
     Attributes:
         first: what is kept in any case.
         then: the ranking that fills the rest; its own budget plays no part.
+        keep, of, rounding: the total, see `Budget`.
     """
 
+    first: Selector
+    then: Ranked
     keep: float | int = 0.5
-    first: Selector = field(kw_only=True)
-    then: Ranked = field(kw_only=True)
+    _: KW_ONLY
+    of: Of = "original"
+    rounding: Rounding = "round"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_budget(self, self.keep, self.of, self.rounding)
         if not isinstance(self.then, Ranked):
             raise TypeError(f"TopUp.then is {type(self.then).__name__}: it must be a ranking")
 
     def select(self, tokens: VisualTokens) -> Tensor:
         first = self.first.select(tokens) & tokens.valid
-        budget = torch.tensor(self.budget(tokens), dtype=torch.long)
-        k = first.sum(dim=1).maximum(budget.to(first.device, non_blocking=True))
+        total = torch.tensor(counts(tokens, self.keep, self.of, self.rounding))
+        k = first.sum(dim=1).maximum(total.to(first.device, non_blocking=True))
         score = self.then.score(tokens).masked_fill(first, torch.inf)
         return top(score, first | (tokens.eligible & tokens.valid), k)
 
+    def with_keep(self, keep: float) -> Selector:
+        return replace(self, keep=keep, of="original")
 
-@dataclass(frozen=True, kw_only=True)
+    @property
+    def share(self) -> float | None:
+        return self.keep if isinstance(self.keep, float) else None
+
+
+@dataclass(frozen=True)
 class Without(Selector):
     """The complement: everything except what `selector` keeps."""
 
@@ -82,15 +105,10 @@ class Without(Selector):
         return ~self.selector.select(tokens) & tokens.valid
 
 
-@dataclass(frozen=True, kw_only=True)
-class Among(Selector):
-    """`selector`, whose rankings may take only what `candidates` keeps."""
+class Around(Selector):
+    """What selectors around another one share: its budget is theirs."""
 
-    candidates: Selector
     selector: Selector
-
-    def select(self, tokens: VisualTokens) -> Tensor:
-        return self.selector.select(tokens.restrict(self.candidates.select(tokens)))
 
     def with_keep(self, keep: float) -> Selector:
         return replace(self, selector=self.selector.with_keep(keep))
@@ -100,11 +118,22 @@ class Among(Selector):
         return self.selector.share
 
 
-@dataclass(frozen=True, kw_only=True)
-class Per(Selector):
+@dataclass(frozen=True)
+class Among(Around):
+    """`selector`, whose rankings may take only what `candidates` keeps."""
+
+    candidates: Selector
+    selector: Selector
+
+    def select(self, tokens: VisualTokens) -> Tensor:
+        return self.selector.select(tokens.restrict(self.candidates.select(tokens)))
+
+
+@dataclass(frozen=True)
+class Per(Around):
     """`selector`, applied to each grid line, row (one block), image (or video) or sample."""
 
-    scope: Literal["line", "row", "image", "sample"]
+    scope: Scope
     selector: Selector
 
     def __post_init__(self) -> None:
@@ -117,15 +146,8 @@ class Per(Selector):
         groups = tokens.regroup(self.scope)
         return groups.to_parent(self.selector.select(groups))
 
-    def with_keep(self, keep: float) -> Selector:
-        return replace(self, selector=self.selector.with_keep(keep))
 
-    @property
-    def share(self) -> float | None:
-        return self.selector.share
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MatchCount(Selector):
     """The best of `selector`'s ranking, as many in each row as `like` keeps there."""
 

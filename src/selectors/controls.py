@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from .base import Ranked
 from .random import uniform_per_token
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class FirstTokenSelector(Ranked):
     """The first tokens of each row in input order."""
 
@@ -21,7 +21,7 @@ class FirstTokenSelector(Ranked):
         return -tokens.index.float()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class BorderSelector(Ranked):
     """Tokens on the border of the image, then the next ring, and so on.
 
@@ -30,6 +30,7 @@ class BorderSelector(Ranked):
     """
 
     keep: float | int = 0.1
+    _: KW_ONLY
     seed: int = 0
 
     def score(self, tokens: VisualTokens) -> Tensor:

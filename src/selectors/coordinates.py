@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
+import torch
 from torch import Tensor
 
 from ..tokens import VisualTokens
-from .base import Budget, top
+from .base import Budget, check_choice, top
+
+CoordinateScorer = Callable[[VisualTokens], Tensor]
+"""Rankings of the tokens, float32 `[K, R, N]`; the best of each are coordinates."""
 
 
 def coordinate_scores(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,8 +28,80 @@ def coordinate_scores(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tens
     Returns:
         V and U, float32 `[R, N]`.
     """
+    real, imaginary = _per_axis_scores(positions, inv_freq)
+    return _sum_axes(real), _sum_axes(imaginary)
+
+
+def published(tokens: VisualTokens) -> Tensor:
+    """V and U over all axes and all frequencies, as if each axis turned every dimension."""
+    return torch.stack(coordinate_scores(tokens.positions, tokens.inv_freq))
+
+
+def section_aware(tokens: VisualTokens) -> Tensor:
+    """V and U of the rotations that M-RoPE really applies: each frequency turns with ONE axis."""
+    positions = tokens.positions.float()[tokens.frequency_axis]
+    angles = positions * tokens.inv_freq.float()[:, None, None]
+    return torch.stack([angles.cos().sum(0), angles.sin().sum(0)])
+
+
+def per_axis(tokens: VisualTokens) -> Tensor:
+    """V and U of the height axis and of the width axis, each a ranking of its own.
+
+    With one rotary axis this is `published`. The time axis, constant within a picture, is left out.
+    """
+    real, imaginary = _per_axis_scores(tokens.positions[-2:], tokens.inv_freq)
+    return torch.cat([real, imaginary])
+
+
+SCORERS: dict[str, CoordinateScorer] = {
+    "published": published,
+    "section_aware": section_aware,
+    "per_axis": per_axis,
+}
+
+
+@dataclass(frozen=True)
+class IVCSelector(Budget):
+    """Implicit visual coordinate tokens (Eq. 8): top-k by V(m), united with top-k by U(m).
+
+    Content plays no part, only positions. `keep` is the share of EACH of the two rankings, as
+    published: 10 % means up to 20 % of the tokens, since the two sets hardly overlap. Scorers with
+    more rankings share the same total evenly. All tokens of a row can be coordinates, also
+    letterbox padding.
+
+    Attributes:
+        coordinates: "published", "section_aware", "per_axis", or a scorer of your own.
+    """
+
+    keep: float | int = 0.1
+    _: KW_ONLY
+    coordinates: str | CoordinateScorer = "published"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.coordinates, str):
+            check_choice(self, "coordinates", self.coordinates, tuple(SCORERS))
+
+    def select(self, tokens: VisualTokens) -> Tensor:
+        scorer = self.coordinates
+        rankings = (SCORERS[scorer] if isinstance(scorer, str) else scorer)(tokens)
+        n_rankings = rankings.shape[0]
+        k = [max(1, 2 * n // n_rankings) if n else 0 for n in self.budget(tokens)]
+        candidates = tokens.valid.repeat(n_rankings, 1)
+        chosen = top(rankings.flatten(0, 1), candidates, k * n_rankings)
+        return chosen.view_as(rankings).any(dim=0)
+
+    def with_keep(self, keep: float) -> IVCSelector:
+        raise ValueError(
+            f"IVCSelector keeps the union of its rankings, so it cannot keep exactly {keep}: "
+            "put it into a TopUp with a ranking that fills the rest"
+        )
+
+
+def _per_axis_scores(positions: Tensor, inv_freq: Tensor) -> tuple[Tensor, Tensor]:
+    """V and U of each axis alone, float32 `[A, R, N]`."""
     angles = positions[..., None].float() * inv_freq.float()
-    return _sum_axes(angles.cos().sum(-1)), _sum_axes(angles.sin().sum(-1))
+    return angles.cos().sum(-1), angles.sin().sum(-1)
 
 
 def _sum_axes(scores: Tensor) -> Tensor:
@@ -37,26 +114,3 @@ def _sum_axes(scores: Tensor) -> Tensor:
         time, height, width = scores
         return (height + width) + time
     return scores.sum(dim=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class IVCSelector(Budget):
-    """Implicit visual coordinate tokens (Eq. 8): top-k by V(m), united with top-k by U(m).
-
-    Content plays no part, only positions. `keep` is the share of EACH of the two rankings, as
-    published: 10 % means up to 20 % of the tokens, since the two sets hardly overlap.
-    All tokens of a row can be coordinates, also letterbox padding.
-    """
-
-    keep: float | int = 0.1
-
-    def select(self, tokens: VisualTokens) -> Tensor:
-        real, imaginary = coordinate_scores(tokens.positions, tokens.inv_freq)
-        k = self.budget(tokens)
-        return top(real, tokens.valid, k) | top(imaginary, tokens.valid, k)
-
-    def with_keep(self, keep: float) -> IVCSelector:
-        raise ValueError(
-            f"IVCSelector keeps the union of two rankings, so it cannot keep exactly {keep}: "
-            "put it into a TopUp with a ranking that fills the rest"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 import torch
@@ -18,7 +18,7 @@ _CHUNK = 2**24
 """Most similarity entries held at once; bounds memory at long prompts and long videos."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ValueSimilarity(Ranked):
     """What both stages share: rows of softmax(v_query . v_image^T / sqrt(d)) (Eq. 9 and 10).
 
@@ -32,6 +32,7 @@ class ValueSimilarity(Ranked):
             heads give the same mean), "flatten" one dot product over all heads (Eq. 9's D).
     """
 
+    _: KW_ONLY
     text: TextSpan = "after_image"
     softmax: Softmax = "image"
     heads: Heads = "mean"
@@ -71,11 +72,12 @@ class ValueSimilarity(Ranked):
         return received.gather(1, tokens.slot)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SeedSelector(ValueSimilarity):
     """Stage 1 (Eq. 9): the visual tokens most similar to the text, averaged over text tokens."""
 
     keep: float | int = 0.01
+    _: KW_ONLY
     minimum: int = 1
 
     def score(self, tokens: VisualTokens) -> Tensor:
@@ -83,7 +85,7 @@ class SeedSelector(ValueSimilarity):
         return _or_spread(received / n_text.clamp(min=1)[:, None], n_text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RefineSelector(ValueSimilarity):
     """Stage 2 (Eq. 10): similarity to the text AND to the seeds, all queries weighing the same.
 
@@ -92,6 +94,7 @@ class RefineSelector(ValueSimilarity):
     """
 
     keep: float | int = 0.4
+    _: KW_ONLY
     seeds: SeedSelector = field(default_factory=SeedSelector)
 
     def score(self, tokens: VisualTokens) -> Tensor:

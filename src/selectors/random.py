@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..tokens import VisualTokens
 from .base import Ranked
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RandomSelector(Ranked):
     """Uniformly random tokens, reproducible per sample.
 
@@ -21,6 +21,7 @@ class RandomSelector(Ranked):
     """
 
     keep: float | int = 0.5
+    _: KW_ONLY
     seed: int = 0
 
     def score(self, tokens: VisualTokens) -> Tensor:

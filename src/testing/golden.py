@@ -16,32 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..api import load_policy
 from ..models.base import Block, visual_tokens
 from ..selectors import signals_of
 from ..signals import TextTokens
-from ..tokens import AttentionLayer, TextSpan, VisualTokens
+from ..tokens import VisualTokens
+from .tokens import RecordedSignals
 
 Arrays = Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class RecordedSignals:
-    """Signals from recorded value vectors instead of a running model."""
-
-    values: Tensor
-    text: TextTokens
-
-    def sequence_values(self) -> tuple[Tensor, Tensor]:
-        return self.values, torch.ones(1, self.values.shape[2], dtype=torch.bool)
-
-    def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
-        return self.text.slots(span)
-
-    def attention(self, layer: AttentionLayer) -> Tensor:
-        raise ValueError("recorded cases hold value vectors and no attention")
 
 
 def qwen2_5_vl_blocks(case: Mapping[str, Any]) -> list[Block]:
@@ -52,6 +35,11 @@ def qwen2_5_vl_blocks(case: Mapping[str, Any]) -> list[Block]:
         Block.full(0, 0, kind, grid, case["img_start"] + frame * grid[0] * grid[1])
         for frame in range(case["frames"])
     ]
+
+
+def llava_blocks(case: Mapping[str, Any]) -> list[Block]:
+    """One image; with one rotary axis its grid plays no part."""
+    return [Block.full(0, 0, "image", (1, case["img_len"]), case["img_start"])]
 
 
 @dataclass(frozen=True)
@@ -97,11 +85,16 @@ class GoldenFamily:
         after = index >= end + self.text_skip
         values = torch.from_numpy(arrays[f"{case['id']}/values"].astype(np.float32))[None]
         return RecordedSignals(
-            values, TextTokens(text, after, [int(text.sum())], [int(after.sum())])
+            values=values,
+            text=TextTokens(text, after, [int(text.sum())], [int(after.sum())]),
+            valid=torch.ones_like(text),
         )
 
 
-FAMILIES = {"qwen25vl": GoldenFamily("qwen2_5_vl", qwen2_5_vl_blocks)}
+FAMILIES = {
+    "llava15": GoldenFamily("llava", llava_blocks),
+    "qwen25vl": GoldenFamily("qwen2_5_vl", qwen2_5_vl_blocks),
+}
 """By the name that the folder gives them."""
 
 

@@ -8,11 +8,17 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from ..models.processors import ImageTextProcessor
@@ -38,6 +44,14 @@ CHAT_TEMPLATE = """\
 {% endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}
+"""
+LLAVA_TEMPLATE = """\
+{%- for message in messages -%}
+{{ message.role.upper() }}: {% for part in message.content -%}
+{%- if part.type == 'image' -%}<image>
+{%- else %} {{ part.text }}{%- endif -%}
+{%- endfor %} {% endfor -%}
+{%- if add_generation_prompt -%}ASSISTANT:{%- endif -%}
 """
 
 
@@ -129,4 +143,46 @@ def _qwen2_5_vl(depth: int) -> tuple[PreTrainedModel, Any]:
     return model, processor
 
 
-_BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {"qwen2_5_vl": _qwen2_5_vl}
+def _llava(depth: int) -> tuple[PreTrainedModel, Any]:
+    tokenizer = byte_level_tokenizer(("<|endoftext|>", "<|im_end|>", "<image>"))
+    ids = tokenizer.get_vocab()
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            patch_size=14,
+            image_size=84,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=depth,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            eos_token_id=ids["<|im_end|>"],
+            pad_token_id=ids["<|endoftext|>"],
+        ),
+        image_token_index=ids["<image>"],
+        image_seq_length=36,
+    )
+    side = {"height": 84, "width": 84}
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 84}, crop_size=side),
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config.pad_token_id = ids["<|endoftext|>"]
+    return model, processor
+
+
+_BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
+    "llava": _llava,
+    "qwen2_5_vl": _qwen2_5_vl,
+}

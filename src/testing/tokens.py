@@ -73,12 +73,12 @@ class RecordedSample:
         """`[H, S, D]`."""
         if self.values is not None:
             return self.values
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(2 * self.seed)
         return torch.randn(2, self.length, 4, generator=generator)
 
     def attention(self) -> Tensor:
         """Rows of the previous and of the next layer, float32 `[2, S]`."""
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(2 * self.seed + 1)
         return torch.randn(2, self.length, generator=generator).softmax(dim=-1)
 
     def positions(self) -> Tensor:
@@ -163,7 +163,7 @@ def widened(tokens: VisualTokens, extra: int, seed: int = 0) -> VisualTokens:
     return replace(tokens._take_flat(torch.where(valid, place, anywhere)), _memo={})
 
 
-def without(tokens: VisualTokens, dropped: Tensor) -> VisualTokens:
+def thinned(tokens: VisualTokens, dropped: Tensor) -> VisualTokens:
     """What an earlier stage leaves that dropped some tokens, bool `[R, N]`; signals stay."""
     assert tokens.signals is not None
     keep = tokens.valid & ~dropped

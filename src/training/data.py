@@ -110,7 +110,8 @@ class TinyData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         trainer = self._attached()
         rows = load_scenes("validation", self.validation_samples, cache_dir=self.cache_dir)
-        mine = rows.shard(trainer.world_size, trainer.global_rank)
+        # Contiguous: tasks alternate, and every process has to report on both of them.
+        mine = rows.shard(trainer.world_size, trainer.global_rank, contiguous=True)
         samples = [Sample.from_row(row) for row in mine]
         return DataLoader(samples, batch_size=50, collate_fn=list)  # type: ignore[arg-type]
 

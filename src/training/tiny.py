@@ -52,13 +52,10 @@ def run(
         The folder of the checkpoint.
 
     Raises:
-        ValueError: `batch_size` is no multiple of `processes`.
+        ValueError: images or validation samples do not divide among the processes.
     """
-    if batch_size % processes:
-        raise ValueError(
-            f"job.batch_size={batch_size} does not divide among job.processes={processes}: "
-            "make it a multiple"
-        )
+    _check_divisible("batch_size", batch_size, processes)
+    _check_divisible("validation_samples", validation_samples, 2 * processes)  # two tasks
     folder = Path(output_dir)
     seed_everything(cfg.seed, verbose=False)
     processor = build_processor()
@@ -96,6 +93,11 @@ def run(
     plot(metrics, folder / "curve.png")
     log.info("%d steps in %.0f s: %s", steps, time.perf_counter() - started, checkpoint)
     return checkpoint
+
+
+def _check_divisible(option: str, value: int, unit: int) -> None:
+    if value < 1 or value % unit:
+        raise ValueError(f"job.{option}={value} does not divide evenly: use a multiple of {unit}")
 
 
 def _trainer(

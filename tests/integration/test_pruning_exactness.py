@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ivcprune.models.registry import family_of_model
+from ivcprune.models.registry import family_of_model, supported
 from ivcprune.policy import PruningPolicy, Stage
 from ivcprune.pruner import Pruner
 from ivcprune.selectors import (
@@ -65,7 +65,7 @@ def assert_equals_mask_reference(model, inputs, policy):
     run, bound = enter(model, policy)
     with run:
         pruned = generate(model, inputs)
-    visual = inputs["mm_token_type_ids"] > 0
+    visual = inputs["input_ids"] == model.config.image_token_id
     kept = []
     for stage in bound.stages:
         keep = torch.zeros_like(visual)
@@ -83,10 +83,15 @@ def assert_equals_mask_reference(model, inputs, policy):
     return run
 
 
-@pytest.fixture(params=["sdpa", "eager"], scope="module")
+@pytest.fixture(
+    params=[(family, backend) for family in supported() for backend in ("sdpa", "eager")],
+    ids="-".join,
+    scope="module",
+)
 def model_and_processor(request):
-    model, processor = tiny_model("qwen2_5_vl", depth=DEPTH)
-    model.set_attn_implementation(request.param)
+    family, backend = request.param
+    model, processor = tiny_model(family, depth=DEPTH)
+    model.set_attn_implementation(backend)
     return model, processor
 
 

@@ -61,6 +61,7 @@ def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     assert any("step=4" in name for name in names)
 
 
-def test_images_must_divide_among_processes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"job\.batch_size=3"):
-        train(tmp_path, "batch_size=3", "processes=2")
+@pytest.mark.parametrize("option", ["batch_size=3", "validation_samples=6"])
+def test_work_must_divide_among_processes(tmp_path: Path, option: str) -> None:
+    with pytest.raises(ValueError, match=rf"job\.{option} .* multiple of"):
+        train(tmp_path, "processes=2", option)

@@ -11,13 +11,17 @@ import pytest
 from ivcprune.testing import golden
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
-CASES = json.loads((FOLDER / "index.json").read_text())["families"]["qwen25vl"]
+CASES = [
+    pytest.param(family, case, id=case["id"])
+    for family, cases in json.loads((FOLDER / "index.json").read_text())["families"].items()
+    for case in cases
+]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_published_selection(case):
-    with np.load(FOLDER / "qwen25vl.npz") as arrays:
-        kept = golden.FAMILIES["qwen25vl"].select(case, arrays)
+@pytest.mark.parametrize(("family", "case"), CASES)
+def test_published_selection(family, case):
+    with np.load(FOLDER / f"{family}.npz") as arrays:
+        kept = golden.FAMILIES[family].select(case, arrays)
         expected = arrays[f"{case['id']}/keep_img"].tolist()
     assert len(kept) == case["n_kept_img"]
     assert kept == expected or case["ivc_tie"]
@@ -25,7 +29,7 @@ def test_published_selection(case):
 
 def test_command(capsys):
     assert golden.main([str(FOLDER)]) == 0
-    assert capsys.readouterr().out == f"qwen25vl {len(CASES)}/{len(CASES)}\n"
+    assert capsys.readouterr().out == "llava15 4/4\nqwen25vl 7/7\n"
 
 
 def test_command_fails_on_a_mismatch(tmp_path, capsys):
@@ -33,7 +37,9 @@ def test_command_fails_on_a_mismatch(tmp_path, capsys):
         changed = dict(arrays)
     changed["q01/keep_img"] = changed["q01/keep_img"][1:]
     np.savez(tmp_path / "qwen25vl.npz", **changed)
-    (tmp_path / "index.json").write_text((FOLDER / "index.json").read_text())
+    index = json.loads((FOLDER / "index.json").read_text())
+    del index["families"]["llava15"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
     assert golden.main([str(tmp_path)]) == 1
     assert "mismatch: q01" in capsys.readouterr().out
 

@@ -32,6 +32,7 @@ from ivcprune.selectors import (
     similarity_received,
     top,
 )
+from ivcprune.selectors.coordinates import per_axis, published, section_aware
 from ivcprune.tokens import Signal
 from visual_tokens_helpers import tokens_of
 
@@ -124,6 +125,33 @@ class TestCoordinates:
         expected = top(real, everything, [10]) | top(imaginary, everything, [10])
         assert torch.equal(IVCSelector(keep=0.1).select(tokens), expected)
         assert 10 <= expected.sum() <= 20
+
+    def test_section_aware_uses_the_rotations_that_are_applied(self):
+        axis = torch.tensor([0, 1, 1, 2])
+        tokens = replace(tokens_of((3, 4)), frequency_axis=axis)
+        real, imaginary = section_aware(tokens)
+        angles = [tokens.positions[a] * f for a, f in zip(axis, tokens.inv_freq, strict=True)]
+        assert torch.allclose(real, sum(a.cos() for a in angles))
+        assert torch.allclose(imaginary, sum(a.sin() for a in angles))
+
+    def test_all_scorers_agree_on_one_axis(self):
+        tokens = tokens_of((1, 40))
+        one_axis = replace(tokens, positions=tokens.positions[-1:])
+        for scorer in (section_aware, per_axis):
+            assert torch.allclose(scorer(one_axis), published(one_axis))
+
+    @pytest.mark.parametrize("name", ["published", "section_aware", "per_axis"])
+    def test_scorers_share_one_budget(self, name):
+        chosen = IVCSelector(keep=0.1, coordinates=name).select(tokens_of((10, 10)))
+        assert 10 <= chosen.sum() <= 20
+
+    def test_a_scorer_of_ones_own(self):
+        first = IVCSelector(keep=4, coordinates=lambda tokens: -tokens.index[None].float())
+        assert kept(first, tokens_of((5, 5))) == list(range(8))
+
+    def test_unknown_scorer(self):
+        with pytest.raises(ValueError, match=r"IVCSelector\.coordinates is 'polar'.*per_axis"):
+            IVCSelector(coordinates="polar")
 
     def test_ignores_the_content(self):
         one, other = tokens_of((6, 7), seed=1), tokens_of((6, 7), seed=2)
@@ -301,6 +329,14 @@ class TestCombinators:
         tokens = replace(tokens_of((3, 3)), needs=frozenset())
         with pytest.raises(ValueError, match="'values' was asked for but not declared"):
             SeedSelector().select(tokens)
+
+    def test_arguments_by_place(self):
+        ivc, random = IVCSelector(0.1), RandomSelector(0.4)
+        top_up = TopUp(Union([ivc, SeedSelector(0.01)]), random, 0.5)
+        assert Per("image", top_up) == Per(scope="image", selector=top_up)
+        assert (top_up.keep, top_up.then) == (0.5, random)
+        assert list(top_up.first.members) == ["0", "1"]
+        assert MatchCount(random, ivc).like == ivc
 
     def test_nonsense_is_refused(self):
         with pytest.raises(ValueError, match=r"Per\.scope is 'picture'"):

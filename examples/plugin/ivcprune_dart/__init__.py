@@ -1,0 +1,5 @@
+"""DART for ivcprune."""
+
+from .selector import DARTSelector
+
+__all__ = ["DARTSelector"]

@@ -1,0 +1,1 @@
+"""Configuration groups that ivcprune finds through the entry point in pyproject.toml."""

@@ -1,0 +1,51 @@
+"""LLaVA-1.5: one square of 24 x 24 tokens per image, one rotary axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from .base import Block, Family, is_visual
+
+PUBLISHED_LAYERS = {32: 16}
+"""Selection layer by depth in the published code (7B); the paper's text says 15."""
+
+
+class Llava(Family):
+    """One row per image. `xy` speaks of the square that the image processor cuts out."""
+
+    name = "llava"
+    model_types = ("llava",)
+    spare_layers = (0,)
+
+    def core(self, model: Any) -> nn.Module:
+        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
+
+    def text_model(self, model: Any) -> nn.Module:
+        return cast(nn.Module, self.core(model).language_model)
+
+    def default_layer(self, depth: int) -> int:
+        """As published for 32 layers; else half of the depth."""
+        return PUBLISHED_LAYERS.get(depth, max(1, depth // 2))
+
+    def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
+        config = core.config
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        where = is_visual(inputs, config.image_token_id).nonzero()
+        n = side * side
+        if len(where) % n:
+            raise ValueError(
+                f"input_ids hold {len(where)} image tokens, which is no multiple of the {n} of one "
+                "image: pass input_ids as the processor returns them"
+            )
+        blocks: list[Block] = []
+        for sample, start in where[::n].tolist():
+            image = blocks[-1].image + 1 if blocks and blocks[-1].sample == sample else 0
+            blocks.append(Block.full(sample, image, "image", (side, side), start))
+        return blocks
+
+    def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
+        height, width = inputs["pixel_values"].shape[-2:]
+        return [(width, height)] * len(inputs["pixel_values"])

@@ -1,0 +1,213 @@
+"""Rules of the contract that recorded tokens show. Each returns how it is broken, or None."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..selectors import Per, Ranked, Selector, signals_of
+from ..selectors.base import children
+from ..tokens import VisualTokens
+from .tokens import RecordedSample, recorded_tokens, thinned, widened
+
+Kept = dict[tuple[int, int], list[int]]
+"""Numbers of the kept tokens of each (sample, image)."""
+
+SAMPLES = (
+    RecordedSample(((4, 5),), before=3, after=6, seed=1),
+    RecordedSample(((3, 4), (5, 7)), before=5, after=9, seed=2),
+    RecordedSample(((1, 6), (2, 2), (6, 3)), before=2, after=4, seed=3),
+)
+"""A ragged batch: text and images of different length, 1 to 3 images a sample."""
+
+LITTLE = tuple(
+    RecordedSample((grid,), before, after, seed=4)
+    for grid in ((1, 1), (2, 3))
+    for before, after in ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0), (1, 1))
+)
+"""A single visual token or a few, with 0, 1 or 2 text tokens."""
+
+
+def frozen_value(selector: Selector) -> str | None:
+    """A frozen dataclass; a pickled copy is equal, and hashes alike where it can be hashed."""
+    parameters = vars(type(selector)).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        return f"decorate {type(selector).__name__} with @dataclass(frozen=True)"
+    copy = pickle.loads(pickle.dumps(selector))
+    if copy != selector:
+        return "a pickled copy does not equal it: keep its state in fields that can be compared"
+    with suppress(TypeError):  # a mapping among the fields has no hash
+        if hash(copy) != hash(selector):
+            return "a pickled copy has another hash: leave __hash__ to the dataclass"
+    return None
+
+
+def result_dtype(selector: Selector) -> str | None:
+    """`select` returns a bool tensor on the tokens' device."""
+    tokens = recorded_tokens(SAMPLES)
+    keep = selector.select(tokens)
+    if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
+        got = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__
+        return f"select returned {got}: a torch.bool tensor is expected"
+    if keep.device != tokens.device:
+        return f"select returned a mask on {keep.device} for tokens on {tokens.device}"
+    return None
+
+
+def result_shape(selector: Selector) -> str | None:
+    """`select` returns one entry per token, `[R, N]`."""
+    tokens = recorded_tokens(SAMPLES)
+    shape = tuple(selector.select(tokens).shape)
+    if shape != tokens.shape:
+        return f"select returned shape {shape}: {tokens.shape}, one entry per token, is expected"
+    return None
+
+
+def declared_signals(selector: Selector) -> str | None:
+    """The signals in `needs` are all that it asks for: hooks are placed for those only."""
+    selector.select(replace(recorded_tokens(SAMPLES), needs=signals_of(selector)))
+    return None
+
+
+def inputs_unchanged(selector: Selector) -> str | None:
+    """The tensors that it is given still hold what they held before."""
+    tokens = recorded_tokens(SAMPLES)
+    selector.select(tokens)
+    before = _tensors(recorded_tokens(SAMPLES))
+    changed = [name for name, x in _tensors(tokens).items() if not torch.equal(x, before[name])]
+    return f"select wrote into {', '.join(changed)}: work on a copy" if changed else None
+
+
+def determinism(selector: Selector) -> str | None:
+    """The same tokens give the same choice, also after others were seen."""
+    tokens = recorded_tokens(SAMPLES)
+    first = _kept(selector, tokens)
+    _kept(selector, recorded_tokens(LITTLE))
+    for again in (tokens, recorded_tokens(SAMPLES)):
+        if difference := _difference(first, _kept(selector, again)):
+            return f"the same tokens twice: {difference}"
+    return None
+
+
+def budget(selector: Selector) -> str | None:
+    """A ranking keeps exactly its budget, or all eligible tokens where these are fewer."""
+    whole = recorded_tokens(SAMPLES)
+    for tokens in (whole, whole.restrict(whole.cell[..., 0] > 0), _survivors()):
+        for ranking, seen in _rankings(selector, tokens):
+            candidates = seen.eligible & seen.valid
+            keep = ranking.select(seen) & seen.valid
+            if (keep & ~candidates).any():
+                return f"{type(ranking).__name__} keeps tokens that are not eligible"
+            available = candidates.sum(dim=1).tolist()
+            wanted = [min(n, k) for n, k in zip(available, ranking.budget(seen), strict=True)]
+            if (counts := keep.sum(dim=1).tolist()) != wanted:
+                name = type(ranking).__name__
+                return f"{name} keeps {counts} tokens of its rows, its budget is {wanted}"
+    return None
+
+
+def padding(selector: Selector) -> str | None:
+    """What padding holds, and how much of it there is, changes nothing."""
+    plain = _kept(selector, recorded_tokens(SAMPLES))
+    wide = _kept(selector, widened(recorded_tokens(SAMPLES), extra=5))
+    if difference := _difference(plain, wide):
+        return f"other data in the padding of a wider table: {difference}; mask with `valid`"
+    longer = _kept(selector, recorded_tokens(SAMPLES, padding=7))
+    if difference := _difference(plain, longer):
+        return f"more left padding of the sequence: {difference}; `index` and `slot` move with it"
+    return None
+
+
+def row_order(selector: Selector) -> str | None:
+    """A row's place in the table changes nothing."""
+    plain = _kept(selector, recorded_tokens(SAMPLES))
+    difference = _difference(plain, _kept(selector, recorded_tokens(SAMPLES, interleaved=True)))
+    return f"rows in another order: {difference}" if difference else None
+
+
+def batch_equals_singles(selector: Selector) -> str | None:
+    """A sample keeps the same tokens alone and in any batch."""
+    together = _kept(selector, recorded_tokens(SAMPLES))
+    alone = {
+        (number, image): kept
+        for number, sample in enumerate(SAMPLES)
+        for (_, image), kept in _kept(selector, recorded_tokens([sample])).items()
+    }
+    difference = _difference(together, alone)
+    return f"in the batch and alone: {difference}" if difference else None
+
+
+def little_input(selector: Selector) -> str | None:
+    """0, 1 or 2 text tokens and a single visual token: no exception, no NaN."""
+    for batch in (*([sample] for sample in LITTLE), LITTLE):
+        tokens = recorded_tokens(batch)
+        _kept(selector, tokens)
+        if ranking := _nan_ranking(selector, tokens):
+            n_text = [sample.before + sample.after for sample in batch]
+            return f"{ranking}.score holds NaN with {n_text} text tokens"
+    return None
+
+
+def later_stage(selector: Selector) -> str | None:
+    """Rows that an earlier stage left, holes in their grid, one or all of them empty."""
+    tokens = _survivors()
+    shape = selector.select(tokens).shape
+    selector.select(thinned(tokens, torch.ones(tokens.shape, dtype=torch.bool)))
+    if tuple(shape) != tokens.shape:
+        return f"select returned shape {tuple(shape)}: {tokens.shape} is expected"
+    ranking = _nan_ranking(selector, tokens)
+    return f"{ranking}.score holds NaN" if ranking else None
+
+
+def _survivors() -> VisualTokens:
+    """Every third token is gone, and the whole first image of the second sample."""
+    tokens = recorded_tokens(SAMPLES)
+    is_first = (tokens.sample == 1) & (tokens.image == 0)
+    return thinned(tokens, (tokens.ordinal % 3 == 0) | is_first[:, None])
+
+
+def _kept(selector: Selector, tokens: VisualTokens) -> Kept:
+    keep = selector.select(tokens) & tokens.valid
+    return {
+        (row.sample, row.image): mask.nonzero()[:, 0].tolist()
+        for row, mask in zip(tokens.rows, keep, strict=True)
+    }
+
+
+def _difference(one: Kept, other: Kept) -> str:
+    """What the first image keeps that differs; "" where none does."""
+    for (sample, image), kept in one.items():
+        if kept != other[sample, image]:
+            return f"image {image} of sample {sample} keeps {kept}, then {other[sample, image]}"
+    return ""
+
+
+def _rankings(selector: Selector, tokens: VisualTokens) -> Iterator[tuple[Ranked, VisualTokens]]:
+    """Every ranking in a composition, with the tokens in the rows that it ranks over."""
+    if isinstance(selector, Per):
+        tokens = tokens.regroup(selector.scope)
+    if isinstance(selector, Ranked):
+        yield selector, tokens
+    for child in children(selector):
+        yield from _rankings(child, tokens)
+
+
+def _nan_ranking(selector: Selector, tokens: VisualTokens) -> str | None:
+    """Name of a ranking in the composition with a NaN score at a valid token."""
+    for ranking, seen in _rankings(selector, tokens):
+        if (ranking.score(seen).isnan() & seen.valid).any():
+            return type(ranking).__name__
+    return None
+
+
+def _tensors(tokens: VisualTokens) -> dict[str, Tensor]:
+    """Every tensor of the tokens and of their signals, by name."""
+    owners: tuple[Any, ...] = (tokens, tokens.signals)
+    values = {item.name: getattr(owner, item.name) for owner in owners for item in fields(owner)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,0 +1,113 @@
+"""Composition: everything shipped composes, mistakes are explained, Hydra is left as it was."""
+
+from importlib.resources import files
+
+import pytest
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import getbase
+
+from ivcprune import build, conf
+from ivcprune.build import choices_of, compose, compose_policy
+from ivcprune.policy import PruningPolicy
+
+
+def names_in(group: str) -> list[str]:
+    return sorted(f.name[:-5] for f in (files(conf) / group).iterdir() if f.name.endswith(".yaml"))
+
+
+@pytest.mark.parametrize("name", names_in("policy"))
+def test_every_policy_is_built_under_its_own_name(name: str) -> None:
+    policy = build.build_policy(compose([f"policy={name}"]))
+    assert isinstance(policy, PruningPolicy)
+    assert policy.name == name
+
+
+@pytest.mark.parametrize("name", names_in("experiment"))
+def test_every_experiment_keeps_its_runs_apart(name: str) -> None:
+    assert compose([f"experiment={name}"]).experiment_name == name
+
+
+@pytest.mark.parametrize("name", names_in("model"))
+def test_every_model_is_built_under_its_own_name(name: str) -> None:
+    assert build.build_model_spec(compose([f"model={name}"])).name == name
+
+
+@pytest.mark.parametrize("name", names_in("data"))
+def test_every_source_is_built_without_the_keys_that_choose_samples(name: str) -> None:
+    cfg = compose([f"data={name}", "data.limit=3", "data.subset_seed=1"])
+    assert build.build_source(cfg).name == name
+
+
+@pytest.mark.parametrize("group", ["job", "logger"])
+def test_every_other_component_can_be_built(group: str) -> None:
+    build_component = {"job": build.build_job, "logger": build.build_logger}[group]
+    for name in names_in(group):
+        assert build_component(compose([f"{group}={name}"])) is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["policy=ivc_prun"], "policy=ivc_prun does not exist: did you mean 'ivc_prune'? choose"),
+        (["model=gpt"], "model=gpt does not exist: choose one of .*tiny"),
+        (["data=scens"], "data=scens does not exist: did you mean 'scenes'?"),
+        (["polcy=none"], "polcy is not in the configuration: did you mean 'policy'?"),
+        (["data.limt=3"], "data.limt is not in the configuration: did you mean 'limit'?"),
+        (["data.limit=[1"], "no viable alternative at input"),
+    ],
+)
+def test_mistakes_are_one_sentence(overrides: list[str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence.replace("?", r"\?")) as caught:
+        compose(overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refused_value_is_told_with_its_place() -> None:
+    cfg = compose(["policy.stages.select.selector.selector.keep=1.5"])
+    with pytest.raises(ValueError, match=r"^policy: stages\.select\.selector.*keep.*1\.5"):
+        build.build_policy(cfg)
+
+
+def test_a_component_that_was_deleted_is_missed() -> None:
+    with pytest.raises(ValueError, match="the configuration has no data: choose one with data="):
+        build.build_source(compose(["~data"]))
+
+
+def test_policy_overrides_are_relative_to_the_policy() -> None:
+    policy = compose_policy(
+        "ivc_prune",
+        [
+            "stages.select.layer=3",
+            "selector@stages.select.selector=random",
+            "++average_tokens=0.25",
+        ],
+    )
+    assert policy.stages["select"].layer == 3
+    assert policy.stages["select"].selector == compose_policy("random").stages["select"].selector
+    assert policy.average_tokens == 0.25
+
+
+def test_composing_leaves_a_running_hydra_app_as_it_was() -> None:
+    with initialize_config_module("ivcprune.conf", version_base="1.2"):
+        app, version_base = GlobalHydra.instance().hydra, getbase()
+        compose_policy("random")
+        with pytest.raises(ValueError, match="does not exist"):
+            compose_policy("rndom")
+        assert GlobalHydra.instance().hydra is app
+        assert getbase() == version_base
+
+
+def test_composing_starts_no_hydra_app() -> None:
+    compose([])
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_choices_of_a_sweep() -> None:
+    assert choices_of("policy=none,fastv") == ["policy=none", "policy=fastv"]
+    assert choices_of("seed=range(1,4)") == ["seed=1", "seed=2", "seed=3"]
+    assert choices_of("data.limit=8") == ["data.limit=8"]
+    assert choices_of("selector@policy.stages.select.selector=ivc,random") == [
+        "selector@policy.stages.select.selector=ivc",
+        "selector@policy.stages.select.selector=random",
+    ]

@@ -1,0 +1,192 @@
+"""The selectors' contract: every shipped one keeps it, and each rule catches who does not."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+
+from ivcprune.build import compose_policy
+from ivcprune.selectors import RandomSelector, Ranked, Selector, top
+from ivcprune.testing import RULES, ContractError, check_selector
+from ivcprune.tokens import Signal
+
+FOLDER = Path(str(files("ivcprune.conf"))) / "selector"
+SHIPPED = sorted(
+    file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_selectors_keep_the_contract(name):
+    policy = compose_policy("random", [f"selector@stages.select.selector={name}"])
+    check_selector(policy.stages["select"].selector)
+
+
+def length_of_values(tokens):
+    return tokens.values().norm(dim=-1).mean(dim=1)
+
+
+class NotDecorated(RandomSelector):
+    """Could be given attributes at any time."""
+
+
+@dataclass(frozen=True)
+class WrongDtype(Selector):
+    def select(self, tokens):
+        return tokens.valid.long()
+
+
+@dataclass(frozen=True)
+class WrongShape(Selector):
+    def select(self, tokens):
+        return tokens.valid.any(dim=0)
+
+
+@dataclass(frozen=True)
+class Undeclared(Selector):
+    def select(self, tokens):
+        return length_of_values(tokens) > 2
+
+
+@dataclass(frozen=True)
+class WritesIntoTheCache(Selector):
+    needs = frozenset({Signal.VALUES})
+
+    def select(self, tokens):
+        values, _ = tokens.sequence_values()
+        values /= values.norm(dim=-1, keepdim=True)
+        return tokens.valid
+
+
+@dataclass(frozen=True)
+class Nondeterministic(Selector):
+    def select(self, tokens):
+        return torch.rand(tokens.shape) < 0.5
+
+
+@dataclass(frozen=True)
+class OffByOne(RandomSelector):
+    def select(self, tokens):
+        k = [n + 1 for n in self.budget(tokens)]
+        return top(self.score(tokens), tokens.eligible & tokens.valid, k)
+
+
+@dataclass(frozen=True)
+class TakesLetterbox(RandomSelector):
+    def select(self, tokens):
+        return top(self.score(tokens), tokens.valid, self.budget(tokens))
+
+
+@dataclass(frozen=True)
+class ReadsPadding(Selector):
+    needs = frozenset({Signal.VALUES})
+
+    def select(self, tokens):
+        length = length_of_values(tokens)
+        return length > length.mean(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class PaddedIndex(Selector):
+    def select(self, tokens):
+        return tokens.index % 2 == 0
+
+
+@dataclass(frozen=True)
+class RowNumber(Selector):
+    def select(self, tokens):
+        return tokens.valid & (torch.arange(tokens.shape[0]) % 2 == 0)[:, None]
+
+
+@dataclass(frozen=True)
+class BatchNeighbours(Selector):
+    needs = frozenset({Signal.VALUES})
+
+    def select(self, tokens):
+        length = length_of_values(tokens)
+        return length > length[tokens.valid].median()
+
+
+@dataclass(frozen=True)
+class NanWithoutText(Ranked):
+    keep: float = 0.5
+
+    needs = frozenset({Signal.VALUES})
+
+    def score(self, tokens):
+        text, mask = tokens.text_values()
+        mean = (text * mask[:, None, :, None]).sum(dim=2) / mask.sum(dim=1)[:, None, None]
+        return torch.einsum("rhnd,rhd->rn", tokens.values(), mean)
+
+
+@dataclass(frozen=True)
+class FirstStageOnly(Selector):
+    def select(self, tokens):
+        if tokens.count != tokens.original_count:
+            raise NotImplementedError("some tokens are gone")
+        return tokens.valid
+
+
+@dataclass(frozen=True)
+class StubbornBudget(RandomSelector):
+    def with_keep(self, keep):
+        return self
+
+
+@dataclass(frozen=True)
+class NeedsNames(Selector):
+    def select(self, tokens):
+        even = [tokens.seeds[row.sample] % 2 == 0 for row in tokens.rows]
+        return tokens.valid & torch.tensor(even)[:, None]
+
+
+@dataclass(frozen=True)
+class LeavesHooks(Selector):
+    def select(self, tokens):
+        if (layer := getattr(tokens.signals, "previous_layer", None)) is not None:
+            layer.register_forward_hook(lambda *_: None)
+        return tokens.valid
+
+
+BROKEN = [
+    (NotDecorated(), "frozen value", "decorate NotDecorated"),
+    (WrongDtype(), "result dtype", "select returned torch.int64"),
+    (WrongShape(), "result shape", r"shape \(35,\): \(6, 35\)"),
+    (Undeclared(), "declared signals", "add it to the selector's `needs`"),
+    (WritesIntoTheCache(), "inputs unchanged", "select wrote into values"),
+    (Nondeterministic(), "determinism", "the same tokens twice"),
+    (OffByOne(), "budget", r"keeps \[11, 7, 19, 4, 3, 10\].*budget is \[10, 6, 18, 3, 2, 9\]"),
+    (TakesLetterbox(), "budget", "keeps tokens that are not eligible"),
+    (ReadsPadding(), "padding", "a wider table"),
+    (PaddedIndex(), "padding", "more left padding"),
+    (RowNumber(), "row order", r"image \d of sample \d keeps"),
+    (BatchNeighbours(), "batch equals singles", "in the batch and alone"),
+    (NanWithoutText(), "little input", r"NanWithoutText\.score holds NaN with \[0\] text tokens"),
+    (FirstStageOnly(), "later stage", "NotImplementedError: some tokens are gone"),
+    (StubbornBudget(), "keep all", r"with_keep\(1\.0\) changes the logits"),
+    (NeedsNames(), "live model", "IndexError"),
+    (LeavesHooks(), "hooks removed", "1 hooks are left"),
+]
+
+
+@pytest.mark.parametrize(
+    ("selector", "rule", "explanation"), BROKEN, ids=[type(b[0]).__name__ for b in BROKEN]
+)
+def test_a_broken_selector_is_told_which_rule_it_breaks(selector, rule, explanation):
+    with pytest.raises(ContractError, match=explanation) as caught:
+        check_selector(selector)
+    assert caught.value.rule == rule
+
+
+def test_every_rule_catches_someone():
+    assert {rule for _, rule, _ in BROKEN} == set(RULES)
+
+
+def test_the_error_can_be_passed_between_processes():
+    error = pickle.loads(pickle.dumps(ContractError("budget", "one too many")))
+    assert (error.rule, str(error)) == ("budget", "broken rule 'budget': one too many")
