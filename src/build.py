@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,19 +15,16 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import instantiate
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
+
+from .explain import explain, one_line
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -75,7 +70,7 @@ def _problem_of(plugin: EntryPoint) -> str | None:
         if _holds_yaml(files(plugin.value)):
             return None
     except Exception as error:  # importing it runs a stranger's code, which may raise anything
-        return f"{plugin.value} cannot be imported ({type(error).__name__}: {_one_line(error)})"
+        return f"{plugin.value} cannot be imported ({type(error).__name__}: {one_line(error)})"
     return f"{plugin.value} holds no configuration, for example selector/mine.yaml"
 
 
@@ -162,27 +157,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     return trainer
 
 
-def explain(error: Exception) -> str:
-    """One sentence for what Hydra says in several lines, with a guess at a misspelt name."""
-    cause = error.__cause__
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"{group}={choice} does not exist: {_suggest(choice, error.options)}"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
-        keys = cause.parent_node if isinstance(cause.parent_node, DictConfig) else []
-        return f"{cause.full_key} is not in the configuration: {_suggest(str(cause.key), keys)}"
-    if isinstance(error, InstantiationException) and cause is not None:
-        key = re.search(r"full_key: (\S+)", str(error))
-        return f"{key[1]}: {_one_line(cause)}" if key else _one_line(cause)
-    if isinstance(error, ConfigCompositionException) and cause is not None:
-        return f"{_one_line(error)}: {_one_line(cause)}"
-    return _one_line(error)
-
-
 def choices_of(override: str) -> list[str]:
     """The single overrides that a sweep such as "policy=none,fastv" goes through."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     try:
         parsed = OverridesParser.create().parse_override(override)
     except OverrideParseException as error:
@@ -191,19 +167,6 @@ def choices_of(override: str) -> list[str]:
         return [override]
     key = parsed.get_key_element()
     return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
-
-
-def _suggest(name: str, known: Iterable[object]) -> str:
-    options = sorted(map(str, known))
-    if not options:
-        return "there is nothing to choose from"
-    close = difflib.get_close_matches(name, options, n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}choose one of {', '.join(options)}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _build(cfg: DictConfig, key: str, without: Sequence[str] = (), **options: Any) -> Any:
@@ -219,7 +182,8 @@ def _build(cfg: DictConfig, key: str, without: Sequence[str] = (), **options: An
 
 def _of_policy(override: str) -> str:
     """An override relative to the policy as one of the root configuration."""
-    prefix, key = re.fullmatch(r"(~|\+{0,2})(.*)", override, re.DOTALL).groups()  # type: ignore
+    key = override.lstrip("~+")
+    prefix = override.removesuffix(key)
     if "@" in key.partition("=")[0]:
         group, _, package = key.partition("@")
         return f"{prefix}{group}@policy.{package}"

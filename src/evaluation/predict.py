@@ -129,21 +129,18 @@ def _record_stop(run_dir: RunDirectory) -> None:
     status = run_dir.read_status() or new_status()
     run_dir.write_status(replace(status, state="failed", updated=now()))
     log.info(
-        "stopped at %d of %d samples: the same command goes on from there",
-        status.done,
-        status.total,
+        f"stopped at {status.done} of {status.total} samples: the same command goes on from there; "
+        f"details are in {run_dir.path / 'log.txt'}"
     )
 
 
 def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
     if failed:
-        ids = ", ".join(row.sample_id for row in failed[:5])
-        more = ", ..." if len(failed) > 5 else ""
+        ids = ", ".join([row.sample_id for row in failed[:5]] + ["..."] * (len(failed) > 5))
         log.warning(
-            "%d of %d samples failed (%s%s), the first by %s: they are tried again when the command "
-            "is run again",
-            len(failed), total, ids, more, failed[0].error,
-        )  # fmt: skip
+            f"{len(failed)} of {total} samples failed ({ids}), the first by {failed[0].error}: "
+            "run the command again to retry them"
+        )
 
 
 def _write_provenance(cfg: DictConfig, run_dir: RunDirectory, world_size: int) -> None:

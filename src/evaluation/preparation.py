@@ -44,8 +44,8 @@ def prepare(cfg: DictConfig) -> Plan:
     check_at_least("overlays", cfg.overlays, 0)
     if as_file_name(cfg.experiment_name) != cfg.experiment_name:
         raise ValueError(
-            f"experiment_name is {cfg.experiment_name!r}: it names a folder, so use letters, digits "
-            "and . _ = + -"
+            f"experiment_name is {cfg.experiment_name!r}: it names a folder, so use letters, "
+            "digits and . _ = + -"
         )
     policy, spec = build_policy(cfg), build_model_spec(cfg)
     source, logger = build_source(cfg), build_logger(cfg)

@@ -124,6 +124,7 @@ def _trainer(
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # TinyData gives every process its own samples
         log_every_n_steps=max(1, validate_every // 20),
         logger=logger,
         callbacks=[saving],

@@ -23,8 +23,8 @@ print(load_policy("random", "selector@stages.select.selector=first_token"))
 
 
 def run(*arguments: str, cwd: Path, python_path: Path) -> subprocess.CompletedProcess[str]:
-    """Python with that folder among its packages."""
-    environment = os.environ | {"PYTHONPATH": str(python_path)}
+    """Python with that folder among its packages, on one thread as all our tests."""
+    environment = os.environ | {"PYTHONPATH": str(python_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
     )
