@@ -61,9 +61,7 @@ def oracle_logits(
             for j in range(i):
                 if policy.reaches(stages[i], j):
                     there = torch.isin(caches[j].index, index)
-                    caches[j] = Cached(
-                        caches[j].keys[:, there], caches[j].values[:, there], index
-                    )
+                    caches[j] = Cached(caches[j].keys[:, there], caches[j].values[:, there], index)
         empty = hidden.new_zeros(layer.self_attn.config.num_key_value_heads, 0, 16)
         caches.append(Cached(empty, empty, index[:0]))
         hidden = run_layer(family, decoder, layer, hidden, positions, caches[i], index)

@@ -34,7 +34,7 @@ class Sample:
         task: which prompt template, parser and metric apply, e.g. "grounding" or "vqa".
         question: the referring expression (grounding) or the question, without any prompt text.
         answers: accepted answers; empty for grounding.
-        boxes: true boxes `(x1, y1, x2, y2)` in pixels of the ORIGINAL image; empty unless grounding.
+        boxes: true boxes `(x1, y1, x2, y2)`, pixels of the ORIGINAL image; empty unless grounding.
         group_id: what belongs together (the image, the rotations of a question); default `id`.
         category: reporting group, e.g. "superlative" or "count".
         width, height: of the first original image, in pixels.

@@ -33,7 +33,8 @@ class Qwen25VL(Family):
 
     def frequency_axis(self, model: Any, n: int) -> Tensor:
         """M-RoPE turns consecutive sections of the frequencies with t, h and w."""
-        sections = self.text_model(model).config.rope_parameters["mrope_section"]
+        config: Any = self.text_model(model).config
+        sections = config.rope_parameters["mrope_section"]
         return torch.arange(len(sections)).repeat_interleave(torch.tensor(sections))
 
     def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -111,7 +111,8 @@ class Around(Selector):
     selector: Selector
 
     def with_keep(self, keep: float) -> Selector:
-        return replace(self, selector=self.selector.with_keep(keep))
+        around: Any = self
+        return cast(Selector, replace(around, selector=self.selector.with_keep(keep)))
 
     @property
     def share(self) -> float | None:

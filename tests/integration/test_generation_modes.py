@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pruning_helpers import batch, chat, picture, ragged_batch
 from transformers import DynamicCache, GenerationConfig, StaticCache
 
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
+from pruning_helpers import batch, chat, picture, ragged_batch
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,8 @@ class TestConversation:
         model, processor = model_and_processor
         first = batch(processor, ("where is it", [picture(140, 112)]))
         options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
-        follow_up = processor.tokenizer(chat(processor, "and now", 0), return_tensors="pt").input_ids
+        text = chat(processor, "and now", 0)
+        follow_up = processor.tokenizer(text, return_tensors="pt").input_ids
         fed = []
         with prune(model, half()):
             cache = DynamicCache()

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mask_reference import Spy
-from pruning_helpers import batch, picture
-from token_list_oracle import oracle_logits
 
 from ivcprune import PruningPolicy, Stage
 from ivcprune.models.registry import family_of_model
 from ivcprune.pruner import Pruner
 from ivcprune.selectors import PDropSelector, Per, RandomSelector
 from ivcprune.testing import tiny_model
+from mask_reference import Spy
+from pruning_helpers import batch, picture
+from token_list_oracle import oracle_logits
 
 STEPS = 3
 

@@ -5,11 +5,12 @@ import pickle
 
 import pytest
 import torch
-from ivcprune.data.batch import Batch, Collate, Failure, Row
-from ivcprune.models.processors import ImageTextProcessor
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
+
+from ivcprune.data.batch import Batch, Collate, Failure, Row
+from ivcprune.models.processors import ImageTextProcessor
 
 WORDS = ["[UNK]", "<pad>", "<|image_pad|>", "<|video_pad|>", "locate", "the", "red", "circle"]
 TEMPLATE = (

@@ -9,13 +9,14 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from ivcprune.data.batch import Batch
-from ivcprune.data.datamodule import PredictData, choose_subset, compose_batches
-from ivcprune.data.sample import FEATURES
 from lightning import LightningModule, Trainer
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSamplerWrapper
 from PIL import Image
 from torch.utils.data import DataLoader
+
+from ivcprune.data.batch import Batch
+from ivcprune.data.datamodule import PredictData, choose_subset, compose_batches
+from ivcprune.data.sample import FEATURES
 
 SIZES = [28, 84, 56, 28, 112, 56, 84]
 

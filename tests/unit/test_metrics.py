@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ivcprune.data.sample import Sample
 from ivcprune.metrics.aggregate import aggregate
 from ivcprune.metrics.answers import exact_match

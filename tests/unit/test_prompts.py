@@ -3,10 +3,11 @@
 from importlib import resources
 
 import pytest
-from ivcprune.data.prompts import check_prompts, to_messages
-from ivcprune.data.sample import Sample
 from omegaconf import OmegaConf
 from PIL import Image
+
+from ivcprune.data.prompts import check_prompts, to_messages
+from ivcprune.data.sample import Sample
 
 PROFILES = resources.files("ivcprune.conf") / "prompt"
 

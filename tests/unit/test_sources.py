@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_class
+from omegaconf import OmegaConf
+
 from ivcprune.data.sample import FEATURES
 from ivcprune.data.sources import ScenesSource
-from omegaconf import OmegaConf
 
 GENERIC = {"_target_", "limit", "subset_seed"}
 CONFIGS = resources.files("ivcprune.conf") / "data"
