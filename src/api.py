@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from .build import compose_policy
+from .models.base import Family
 from .models.registry import family_of_model
-from .policy import PruningPolicy
+from .policy import BoundPolicy, PruningPolicy
 from .pruner import Pruner
 
 
@@ -33,9 +34,21 @@ def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
     family = family_of_model(model)
     if isinstance(policy, str):
         policy = load_policy(policy, family=family.name)
-    depth = len(family.layers(model))
-    bound = policy.bind(depth, family.default_layer(depth), family.spare_layers, family.rotary_axes)
-    return Pruner(model, family, bound)
+    return Pruner(model, family, bind(policy, family, model.config))
+
+
+def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
+    """The policy for a model of that configuration: layers as numbers, budgets solved.
+
+    Raises:
+        ValueError: a stage does not fit the model.
+    """
+    return policy.bind(
+        depth=config.get_text_config().num_hidden_layers,
+        default_layer=family.selection_layer(config),
+        default_spare=family.spare_layers,
+        rotary_axes=family.rotary_axes,
+    )
 
 
 def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from transformers import AutoConfig, ProcessorMixin
 
+from ..api import bind
 from ..build import build_logger, build_model_spec, build_policy, build_source
 from ..data.checks import check_at_least
 from ..data.datamodule import PredictData
@@ -78,7 +79,4 @@ def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
         ValueError: a stage does not fit the model.
     """
     config = AutoConfig.for_model(**locate(spec.path, spec.revision).config())
-    depth = config.get_text_config().num_hidden_layers
-    family = family_named(spec.family)
-    bound = policy.bind(depth, family.default_layer(depth), family.spare_layers, family.rotary_axes)
-    return bound.layers
+    return bind(policy, family_named(spec.family), config).layers

@@ -14,7 +14,7 @@ from .console import table_console
 
 
 def print_summary(metrics: Mapping[str, Any]) -> None:
-    """One row: scores with 95 % interval, average tokens, KV cache and speed.
+    """One row: scores (95 % interval), average share of tokens in the KV cache, its size, speed.
 
     Args:
         metrics: content of `metrics.json`.
@@ -28,14 +28,13 @@ def _table(metrics: Mapping[str, Any]) -> Table:
         score = Score(**figures)
         cells[task] = f"{number(score.value)} ({interval(score)})"
     share, n_bytes = metrics["average_tokens"], metrics["kv_bytes_per_sample"]
-    cells["avg. tokens"] = percent(None if share is None else 100 * share)
+    cells["tokens"] = percent(None if share is None else 100 * share)
     cells["KV/sample"] = MISSING if n_bytes is None else size(n_bytes)
     cells["samples/s"] = number(metrics["samples_per_second"])
     cells["n"] = str(metrics["n"])
-    table = Table(
-        title=f"{metrics['model']} on {metrics['data']}", title_justify="left", box=box.SIMPLE_HEAD
-    )
+    title = f"{metrics['model']} on {metrics['data']}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in cells:
-        table.add_column(name, justify="left" if name == "policy" else "right")
+        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
     table.add_row(*cells.values())
     return table

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from ..rows import Row
 from ..tokens import VisualTokens
 
+SELECTION_LAYER = "ivcprune_selection_layer"
+"""Key of a checkpoint's config.json for a layer that was chosen for it (paper A.2)."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -136,6 +139,13 @@ class Family(ABC):
     @abstractmethod
     def default_layer(self, depth: int) -> int:
         """The layer of IVC-Prune's selection in a model of `depth` decoder layers."""
+
+    def selection_layer(self, config: Any) -> int:
+        """The layer that a checkpoint's configuration names as its own, else the default."""
+        own: int | None = getattr(config, SELECTION_LAYER, None)
+        return (
+            self.default_layer(config.get_text_config().num_hidden_layers) if own is None else own
+        )
 
     @abstractmethod
     def blocks(self, core: nn.Module, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:

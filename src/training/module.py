@@ -72,6 +72,10 @@ class TinyModule(LightningModule):
             torch.set_num_threads(1)  # the processes share the cores
         torch.set_flush_denormal(True)
 
+    def teardown(self, stage: str) -> None:
+        """The processor's mode is the whole process's: leave it as everything else expects it."""
+        torch.set_flush_denormal(False)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         final, early = self._hidden_states(batch)
         supervised = batch.labels != IGNORE

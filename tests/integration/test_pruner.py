@@ -337,6 +337,17 @@ def test_default_layers_as_published():
     assert family.default_layer(80) == 46
 
 
+def test_a_checkpoint_can_name_its_own_layer():
+    model, _ = tiny_model("qwen2_5_vl")
+    assert prune(model, "ivc_prune").layers == {"select": 2}
+    model.config.ivcprune_selection_layer = 3
+    assert prune(model, "ivc_prune").layers == {"select": 3}
+    assert prune(model, load_policy("ivc_prune", "stages.select.layer=1")).layers == {"select": 1}
+    model.config.ivcprune_selection_layer = 9
+    with pytest.raises(ValueError, match=r"stages\.select\.layer is 9"):
+        prune(model, "ivc_prune")
+
+
 def test_load_policy_is_a_value():
     policy = load_policy("ivc_prune")
     assert policy == load_policy("ivc_prune")

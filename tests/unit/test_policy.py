@@ -131,7 +131,7 @@ class TestAverageTokens:
 
     def test_selectors_without_a_budget_are_refused(self):
         policy = PruningPolicy({"x": Stage(4, IVCSelector())}, average_tokens=0.5)
-        with pytest.raises(ValueError, match="IVCSelector keeps the union of two rankings"):
+        with pytest.raises(ValueError, match="IVCSelector keeps the union of its rankings"):
             bind(policy)
 
     @pytest.mark.parametrize("value", [0.0, 1.1, -1])
