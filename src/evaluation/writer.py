@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -34,6 +35,9 @@ class SampleWriter(BasePredictionWriter):
         for overlay in predictions.overlays:
             self._write_overlay(overlay)
         self._log.append(predictions.rows)
+        # Lightning only takes note of the signal; its predict loop would go on to the end.
+        if trainer.received_sigterm:
+            raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.strategy.barrier("all ranks have written")

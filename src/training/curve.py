@@ -22,7 +22,7 @@ def plot(metrics: Path, picture: Path) -> None:
     for column, label in VALIDATED.items():
         steps, values = _column(metrics, column)
         accuracy.plot(steps, [100 * value for value in values], marker=".", label=label)
-    accuracy.set(xlabel="step", ylabel="validation accuracy (%)", ylim=(0, 100))
+    accuracy.set(xlabel="step", ylabel="validation accuracy (%)", ylim=(0, 103))
     accuracy.grid(alpha=0.3)
     accuracy.legend(loc="center right")
     loss = accuracy.twinx()

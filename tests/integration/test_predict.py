@@ -38,6 +38,22 @@ def append_or_die(log, rows):
 SampleLog.append = append_or_die
 main()
 """
+TERMINATED_IN_SECOND_BATCH = """
+import os, signal
+from ivcprune.cli import main
+from ivcprune.evaluation.module import PredictModule
+
+step, batches = PredictModule.predict_step, []
+
+def step_and_ask_to_stop(module, *args):
+    batches.append(args)
+    if len(batches) == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(module, *args)
+
+PredictModule.predict_step = step_and_ask_to_stop
+main()
+"""
 Predict = Callable[..., Path]
 
 
@@ -134,6 +150,18 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
     assert f"resumed: 4 of {SIZE} samples were finished" in caplog.text
     assert samples(run_dir) == samples(finished)
     assert (run_dir / "tokens.json").read_text() == (finished / "tokens.json").read_text()
+
+
+def test_a_request_to_stop_is_met_after_the_batch(cache_dir: Path, tmp_path: Path) -> None:
+    overrides = settings(tmp_path, cache_dir)
+    command = [sys.executable, "-c", TERMINATED_IN_SECOND_BATCH, *overrides]
+    stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    assert stopped.returncode == 143, stopped.stderr.decode()
+    run_dir = only_run(tmp_path)
+    assert len(read_rows([run_dir / "samples" / "rank00.jsonl"])) == 4
+    assert json.loads((run_dir / "status.json").read_text())["state"] == "failed"
+    run_job(*overrides)
+    assert len(samples(run_dir)) == SIZE
 
 
 def test_a_corrupt_image_is_one_failed_sample_which_is_tried_again(
