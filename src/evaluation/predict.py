@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> None:
             return
         with _log_file(plan.run_dir):
             try:
-                _write_provenance(cfg, plan.run_dir, trainer.world_size)
+                _write_provenance(cfg, plan, trainer.world_size)
                 _predict(cfg, plan, trainer)
                 _finish(cfg, plan)
             except BaseException:
@@ -143,11 +143,13 @@ def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
         )
 
 
-def _write_provenance(cfg: DictConfig, run_dir: RunDirectory, world_size: int) -> None:
+def _write_provenance(cfg: DictConfig, plan: Plan, world_size: int) -> None:
+    run_dir = plan.run_dir
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     run_dir.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
-    run_dir.write_json("env.json", environment(world_size))
+    origin = {"weights": plan.spec.fingerprint()}
+    run_dir.write_json("env.json", environment(world_size) | origin)
 
 
 @contextmanager

@@ -53,6 +53,8 @@ class ModelSpec:
     max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, str):
+            raise ValueError(f"model.path is {self.path!r}: it must be a folder or a hub id")
         _require_choice("model.dtype", self.dtype, _DTYPES)
         _require_choice("model.box_format", self.box_format, _BOX_FORMATS)
         for field in ("min_pixels", "max_pixels", "max_new_tokens"):

@@ -42,7 +42,11 @@ def label_runs(runs: Sequence[Run]) -> dict[str, str]:
 def describe_setting(run: Run) -> str:
     """What the runs of a group share, in words, e.g. "split=test, limit=400, ivcprune=0.1.0"."""
     data = _flatten(run.config.get("data"))
-    origins = {name: str(run.environment[name])[:12] for name in ORIGINS if name in run.environment}
+    origins = {
+        name: str(run.environment[name]).removeprefix("sha256:")[:8]
+        for name in ORIGINS
+        if name in run.environment
+    }
     shown = {k: v for k, v in data.items() if k not in ("_target_", "name") and v is not None}
     return ", ".join(f"{name}={value}" for name, value in (shown | origins).items())
 
