@@ -9,6 +9,17 @@ from typing import Any
 
 from transformers import Qwen2_5_VLProcessor
 
+QWEN_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+"""Special tokens of the Qwen-VL families' chat markup."""
+
 
 class ImageTextProcessor(Qwen2_5_VLProcessor):
     """`Qwen2_5_VLProcessor` for images and text only; loads any checkpoint of that family.

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -105,8 +105,22 @@ def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -
         raise ValueError(f"{label} is {value!r}: it must be one of {', '.join(allowed)}")
 
 
+class OneBudget(Selector):
+    """What selectors with one total `keep` of their rows share."""
+
+    keep: float | int
+
+    def with_keep(self, keep: float) -> Selector:
+        budgeted: Any = self
+        return cast(Selector, replace(budgeted, keep=keep, of="original"))
+
+    @property
+    def share(self) -> float | None:
+        return self.keep if isinstance(self.keep, float) else None
+
+
 @dataclass(frozen=True)
-class Budget(Selector):
+class Budget(OneBudget):
     """A selector with a number of tokens to keep in each row.
 
     Attributes:
@@ -129,13 +143,6 @@ class Budget(Selector):
         """Tokens to keep in each row, at most the row's present tokens."""
         wanted = counts(tokens, self.keep, self.of, self.rounding)
         return [min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)]
-
-    def with_keep(self, keep: float) -> Selector:
-        return replace(self, keep=keep, of="original")
-
-    @property
-    def share(self) -> float | None:
-        return self.keep if isinstance(self.keep, float) else None
 
 
 @dataclass(frozen=True)

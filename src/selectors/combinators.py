@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..rows import Scope
 from ..tokens import VisualTokens
-from .base import Of, Ranked, Rounding, Selector, check_budget, counts, top
+from .base import Of, OneBudget, Ranked, Rounding, Selector, check_budget, counts, top
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Union(Selector):
 
 
 @dataclass(frozen=True)
-class TopUp(Selector):
+class TopUp(OneBudget):
     """All of `first`, then the best of `then` until max(keep, |first|) tokens are kept.
 
     Attributes:
@@ -86,13 +86,6 @@ class TopUp(Selector):
         k = first.sum(dim=1).maximum(total.to(first.device, non_blocking=True))
         score = self.then.score(tokens).masked_fill(first, torch.inf)
         return top(score, first | (tokens.eligible & tokens.valid), k)
-
-    def with_keep(self, keep: float) -> Selector:
-        return replace(self, keep=keep, of="original")
-
-    @property
-    def share(self) -> float | None:
-        return self.keep if isinstance(self.keep, float) else None
 
 
 @dataclass(frozen=True)

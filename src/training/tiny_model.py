@@ -16,17 +16,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from ..data.scenes.expressions import DIRECTIONS, EXTREMES
 from ..data.scenes.questions import PLURALS
 from ..data.scenes.scene import BENCHMARK_LEVEL, BIN, COLOURS, SHAPES, SIDES, TOKEN
-from ..models.processors import ImageTextProcessor
+from ..models.processors import QWEN_TOKENS, ImageTextProcessor
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
 UNKNOWN = "<|unknown|>"
 MAX_SIDE = BENCHMARK_LEVEL.tokens[1] * TOKEN
 COORDINATES = tuple(str(pixel) for pixel in range(0, MAX_SIDE + BIN, BIN))
@@ -63,7 +54,7 @@ def vocabulary() -> list[str]:
     words += " ".join(DIRECTIONS).split()
     words += ["is", "there", "a", "an", "?", "how", "many", "are", "what", "colour", "shape"]
     words += ["yes", "no"]
-    return list(dict.fromkeys([*SPECIAL_TOKENS, UNKNOWN, *COORDINATES, *counts, *words]))
+    return list(dict.fromkeys([*QWEN_TOKENS, UNKNOWN, *COORDINATES, *counts, *words]))
 
 
 def build_processor() -> ImageTextProcessor:
@@ -76,7 +67,7 @@ def build_processor() -> ImageTextProcessor:
         unk_token=UNKNOWN,
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
-        additional_special_tokens=list(SPECIAL_TOKENS),
+        additional_special_tokens=list(QWEN_TOKENS),
         padding_side="left",
     )
     image_processor = Qwen2VLImageProcessorPil(
