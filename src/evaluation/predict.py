@@ -52,6 +52,7 @@ def run(cfg: DictConfig) -> None:
     label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
     trainer = build_trainer(cfg, [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)])
     _refuse_parallel_sweep(trainer)
+    plan.spec.check_attention(cfg.attention, trainer.strategy.root_device)
     with plan.run_dir.lock(trainer.global_rank):
         if not trainer.is_global_zero:
             _predict(cfg, plan, trainer)

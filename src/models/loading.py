@@ -100,6 +100,19 @@ class ModelSpec:
         processor.image_processor.size = size | {k: v for k, v in limits.items() if v}
         return processor
 
+    def check_attention(self, attention: str, device: torch.device | str | None = None) -> str:
+        """What transformers calls the attention to use; reads no weights.
+
+        Raises:
+            ValueError: it cannot be had on this device.
+        """
+        return attention_implementation(attention, *self._placement(device))
+
+    def _placement(self, device: torch.device | str | None) -> tuple[torch.device, torch.dtype]:
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        automatic = torch.bfloat16 if target.type == "cuda" else torch.float32
+        return target, _DTYPES[self.dtype] or automatic
+
     def load_model(
         self, attention: str = "auto", device: torch.device | str | None = None
     ) -> PreTrainedModel:
@@ -112,9 +125,8 @@ class ModelSpec:
         Raises:
             ValueError: `attention` cannot be had, or the checkpoint lacks weights of its model.
         """
-        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = _DTYPES[self.dtype] or (torch.bfloat16 if target.type == "cuda" else torch.float32)
-        implementation = attention_implementation(attention, target, dtype)
+        target, dtype = self._placement(device)
+        implementation = self.check_attention(attention, target)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             locate(self.path, self.revision).fetch(),
             dtype=dtype,

@@ -207,6 +207,14 @@ def test_two_processes_share_the_samples(finished: Path, cache_dir: Path, tmp_pa
     ]
 
 
+def test_an_impossible_attention_backend_leaves_no_run_behind(
+    cache_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="attention=flash needs a CUDA GPU"):
+        run_job(*settings(tmp_path, cache_dir, "attention=flash"))
+    assert not list(tmp_path.rglob("status.json"))
+
+
 def test_vanilla_keeps_every_token(cache_dir: Path, tmp_path: Path) -> None:
     run_job(*settings(tmp_path, cache_dir, "policy=none", "data.limit=2"))
     assert all(row["n_kept"] == row["n_visual"] > 0 for row in samples(only_run(tmp_path)))
