@@ -58,8 +58,9 @@ class Prefill:
         given: PrefillInput,
     ) -> None:
         self._family, self._policy, self._layers = family, policy, layers
-        self._cache, self._seen_valid = given.cache, _padding_mask(given)
         self._stages = {stage.layer: stage for stage in policy.stages} if given.blocks else {}
+        self._cache = given.cache
+        self._seen_valid = _padding_mask(given.attention_mask, required=bool(self._stages))
         self._past = [stored_length(layer) for layer in given.cache.layers]
         self._past += [0] * (len(layers) - len(self._past))
         self._input_length = self._length = given.embeddings.shape[1]
@@ -244,17 +245,17 @@ class Prefill:
         )
 
 
-def _padding_mask(given: PrefillInput) -> Tensor | None:
-    mask = given.attention_mask
-    if mask is None:
-        return None
-    if not isinstance(mask, Tensor) or mask.dim() != 2:
-        kind = type(mask).__name__ if not isinstance(mask, Tensor) else f"{mask.dim()}-D tensor"
+def _padding_mask(mask: Any, required: bool) -> Tensor | None:
+    """A 2-D padding mask as bool; other masks are an error only where something is pruned."""
+    if isinstance(mask, Tensor) and mask.dim() == 2:
+        return mask.bool()
+    if mask is not None and required:
+        kind = f"{mask.dim()}-D tensor" if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(
             f"attention_mask is a {kind}: pruning needs the 2-D padding mask [batch, length] that "
             "processors return, since it builds the masks of pruned layers itself"
         )
-    return mask.bool()
+    return None
 
 
 def _checked(stage: BoundStage, keep: Tensor, tokens: VisualTokens) -> Tensor:

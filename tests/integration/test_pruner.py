@@ -55,6 +55,15 @@ class TestVanilla:
         assert torch.equal(model.generate(**inputs, **GREEDY), inside)
         assert (run.stats.n_visual, run.stats.average_tokens) == ([0], 1.0)
 
+    def test_what_is_not_pruned_may_have_any_mask(self, model_and_processor):
+        model, processor = model_and_processor
+        inputs = dict(batch(processor, ("what is two and two", [])))
+        n = inputs["input_ids"].shape[1]
+        inputs["attention_mask"] = torch.ones(1, 1, n, n).tril().log()
+        with prune(model, "ivc_prune"):
+            inside = model(**inputs, use_cache=True).logits
+        assert torch.equal(model(**inputs).logits, inside)
+
     def test_a_batch_with_and_without_images(self, model_and_processor):
         model, processor = model_and_processor
         samples = ("what is there", [picture(140, 112)]), ("what is two and two", [])
