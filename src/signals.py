@@ -103,12 +103,12 @@ class LiveSignals:
         batch = torch.arange(len(last), device=last.device)[:, None]
         cos, sin = (x.expand(len(last), -1, -1) for x in (source.cos, source.sin))
         query = self.family.queries(
-            source.layer, source.hidden[batch, last], cos[batch, last], sin[batch, last]
+            source.layer, source.hidden[batch, last], (cos[batch, last], sin[batch, last])
         )
         if layer == "previous":
             keys, past = self.previous_cache.keys, self.past
         else:
-            keys, past = self.family.keys(source.layer, source.hidden, cos, sin), 0
+            keys, past = self.family.keys(source.layer, source.hidden, (cos, sin)), 0
         valid = nn.functional.pad(self.valid_mask, (past, 0), value=True)
         scaling: float = source.layer.self_attn.scaling  # type: ignore[union-attr, assignment]
         weights = attention_rows(query, keys, valid, scaling)

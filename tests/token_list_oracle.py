@@ -89,8 +89,8 @@ def run_layer(
     """Output `[n, E]` of a decoder layer for new tokens, which join its cache."""
     attention = layer.self_attn
     cos, sin = decoder.rotary_emb(hidden[None], positions[None])
-    queries = family.queries(layer, hidden[None], cos, sin)[0]
-    keys = family.keys(layer, hidden[None], cos, sin)[0]
+    queries = family.queries(layer, hidden[None], (cos, sin))[0]
+    keys = family.keys(layer, hidden[None], (cos, sin))[0]
     values = attention.v_proj(layer.input_layernorm(hidden))
     values = values.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
     seen = cache.keys.shape[1]

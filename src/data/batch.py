@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from PIL.Image import Image as PILImage
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from ..models.base import Family
 from .prompts import to_messages
 from .sample import Sample
 
@@ -54,6 +56,7 @@ class Batch:
 class Collate:
     """Decodes, prompts and encodes rows; runs in the worker processes of a DataLoader."""
 
+    family: Family
     processor: ProcessorMixin
     prompts: Mapping[str, str]
 
@@ -111,17 +114,11 @@ class Collate:
     def _input_sizes(
         self, inputs: Mapping[str, Tensor], samples: list[Sample]
     ) -> list[tuple[int, int]]:
-        sizes: list[tuple[int, int]] = []
-        first = 0
-        for sample in samples:
-            if sample.images:
-                _, height, width = inputs["image_grid_thw"][first].tolist()
-                patch_size = self.processor.image_processor.patch_size
-                sizes.append((width * patch_size, height * patch_size))
-            else:
-                sizes.append((0, 0))
-            first += len(sample.images)
-        return sizes
+        if not any(sample.images for sample in samples):
+            return [(0, 0)] * len(samples)
+        of_images = iter(self.family.input_sizes(inputs, self.processor))
+        of_samples = [list(islice(of_images, len(sample.images))) for sample in samples]
+        return [sizes[0] if sizes else (0, 0) for sizes in of_samples]
 
 
 def _decode(row: Row) -> Sample:

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProcessorMixin
 
+from ..models.base import Family
 from .batch import Collate, Row
 from .checks import check_at_least
 from .sample import FEATURES
@@ -27,6 +28,7 @@ class PredictData(LightningDataModule):
 
     Args:
         source: where the samples come from.
+        family: what the model is one of; it knows the sizes that images are given.
         processor: turns prompts and images into model inputs.
         prompts: task -> template; see `ivcprune.data.prompts`.
         batch_size: samples per model call.
@@ -43,6 +45,7 @@ class PredictData(LightningDataModule):
     def __init__(
         self,
         source: Source,
+        family: Family,
         processor: ProcessorMixin,
         prompts: Mapping[str, str],
         batch_size: int,
@@ -58,7 +61,7 @@ class PredictData(LightningDataModule):
         check_at_least("batch_size", batch_size, 1)
         check_at_least("num_workers", num_workers, 0)
         self.source = source
-        self.collate = Collate(processor, dict(prompts))
+        self.collate = Collate(family, processor, dict(prompts))
         self.batch_size = batch_size
         self.cache_dir = cache_dir
         self.limit = limit

@@ -56,6 +56,7 @@ def prepare(cfg: DictConfig) -> Plan:
     processor = spec.load_processor()
     data = PredictData(
         source=source,
+        family=family_named(spec.family),
         processor=processor,
         prompts=spec.prompts,
         batch_size=cfg.batch_size,

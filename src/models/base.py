@@ -5,16 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from ..rows import Row
 from ..tokens import VisualTokens
 
 SELECTION_LAYER = "ivcprune_selection_layer"
 """Key of a checkpoint's config.json for a layer that was chosen for it (paper A.2)."""
+
+Rotary = tuple[Tensor, Tensor]
+"""cos and sin of a decoder's rotary embedding."""
 
 
 @dataclass(frozen=True)
@@ -197,17 +202,25 @@ class Family(ABC):
         """Value vectors `[B, H_kv, S, D]` from what the layer's cache holds."""
         return values
 
-    def queries(self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Queries of a decoder layer at `hidden` `[B, Q, E]`, rotated, `[B, H, Q, D]`."""
+    def cached_keys(self, layer: nn.Module, keys: Tensor, values: Tensor) -> Tensor:
+        """Rotated keys `[B, H_kv, S, D]` from what the layer's cache holds."""
+        return keys
+
+    def queries(self, layer: Any, hidden: Tensor, rotary: Rotary | None) -> Tensor:
+        """Queries of a decoder layer at `hidden` `[B, Q, E]`, `[B, H, Q, D]`.
+
+        Args:
+            rotary: cos and sin `[B, Q, D]`; None leaves the queries unrotated.
+        """
         attention = layer.self_attn
         states = attention.q_proj(layer.input_layernorm(hidden))
-        return rotate(self._heads(states, attention, "q_norm"), cos, sin)
+        return rotate(self._heads(states, attention, "q_norm"), rotary)
 
-    def keys(self, layer: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Keys of a decoder layer at `hidden` `[B, S, E]`, rotated, `[B, H_kv, S, D]`."""
+    def keys(self, layer: Any, hidden: Tensor, rotary: Rotary | None) -> Tensor:
+        """Keys of a decoder layer at `hidden` `[B, S, E]`, `[B, H_kv, S, D]`; see `queries`."""
         attention = layer.self_attn
         states = attention.k_proj(layer.input_layernorm(hidden))
-        return rotate(self._heads(states, attention, "k_norm"), cos, sin)
+        return rotate(self._heads(states, attention, "k_norm"), rotary)
 
     @staticmethod
     def _heads(states: Tensor, attention: Any, norm: str) -> Tensor:
@@ -216,12 +229,48 @@ class Family(ABC):
             states = getattr(attention, norm)(states)
         return states.transpose(1, 2)
 
+    # Loading -----------------------------------------------------------------------------------
 
-def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding, half-split: `states` `[B, H, Q, D]`, cos and sin `[B, Q, D]`."""
-    first, second = states.chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return states * cos[:, None] + turned * sin[:, None]
+    def load_processor(self, folder: Path) -> Any:
+        """The processor of a checkpoint folder, for images and text; needs no torchvision."""
+        return AutoProcessor.from_pretrained(folder)
+
+    def limit_pixels(self, processor: Any, minimum: int | None, maximum: int | None) -> None:
+        """Let the processor rescale images to between these areas, in pixels; None: as it is.
+
+        Raises:
+            ValueError: this family's images have one size.
+        """
+        if minimum is not None or maximum is not None:
+            raise ValueError(
+                f"model.min_pixels and model.max_pixels do not apply to the family {self.name!r}, "
+                "whose image processor has no such limits: leave them null"
+            )
+
+    def load_model(self, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """The model of a checkpoint folder, and transformers' loading information.
+
+        Args:
+            options: of `from_pretrained`, for example dtype, attn_implementation, device_map.
+        """
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, output_loading_info=True, **options
+        )
+        return cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+
+
+def rotate(states: Tensor, rotary: Rotary | None) -> Tensor:
+    """Rotary embedding, half-split: `states` `[B, H, Q, D]`, cos and sin `[B, Q, R]`.
+
+    Where R < D (partial rotary), only the first R dimensions turn.
+    """
+    if rotary is None:
+        return states
+    cos, sin = (x[:, None] for x in rotary)
+    turning, fixed = states[..., : cos.shape[-1]], states[..., cos.shape[-1] :]
+    first, second = turning.chunk(2, dim=-1)
+    turned = turning * cos + torch.cat([-second, first], dim=-1) * sin
+    return torch.cat([turned, fixed], dim=-1) if fixed.shape[-1] else turned
 
 
 def is_visual(inputs: Mapping[str, Any], image_token_id: int) -> Tensor:

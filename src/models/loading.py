@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from .checkpoint import locate
-from .processors import ImageTextProcessor
-from .registry import family_of
+from .registry import family_named, family_of
 
 _DTYPES = {
     "auto": None,
@@ -91,14 +90,11 @@ class ModelSpec:
 
     def load_processor(self) -> ProcessorMixin:
         """The processor, with this configuration's image limits; it pads on the left."""
-        folder = locate(self.path, self.revision).fetch()
-        processor = ImageTextProcessor.from_pretrained(folder)
+        family = family_named(self.family)
+        processor: Any = family.load_processor(locate(self.path, self.revision).fetch())
         processor.tokenizer.padding_side = "left"
-        limits = {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels}
-        size = dict(processor.image_processor.size)
-        # Areas, in spite of their names: so this family's image processors call their limits.
-        processor.image_processor.size = size | {k: v for k, v in limits.items() if v}
-        return processor
+        family.limit_pixels(processor, self.min_pixels, self.max_pixels)
+        return cast(ProcessorMixin, processor)
 
     def check_attention(self, attention: str, device: torch.device | str | None = None) -> str:
         """What transformers calls the attention to use; reads no weights.
@@ -127,19 +123,18 @@ class ModelSpec:
         """
         target, dtype = self._placement(device)
         implementation = self.check_attention(attention, target)
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        model: Any
+        model, loading = family_named(self.family).load_model(
             locate(self.path, self.revision).fetch(),
             dtype=dtype,
             attn_implementation=implementation,
-            output_loading_info=True,
         )
-        model, loading = loaded
         if missing := sorted(loading["missing_keys"]):
             raise ValueError(
                 f"model.path={self.path!r} lacks {len(missing)} weights of its model, among them "
                 f"{missing[0]!r}, which would be random: give the complete checkpoint"
             )
-        return model.to(target).eval()
+        return cast(PreTrainedModel, model.to(target).eval())
 
 
 def attention_implementation(attention: str, device: torch.device, dtype: torch.dtype) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from .base import Block, Family
+from .processors import ImageTextProcessor
 
 PUBLISHED_LAYERS = {28: 16, 36: 22, 64: 35}
 """Selection layer by depth, as published: 7B, 3B, 32B."""
@@ -63,6 +65,15 @@ class Qwen25VL(Family):
             kind = "frame" if is_video else "image"
             blocks.append(Block.full(sample, image, kind, grid, start))
         return blocks
+
+    def load_processor(self, folder: Path) -> Any:
+        return ImageTextProcessor.from_pretrained(folder)
+
+    def limit_pixels(self, processor: Any, minimum: int | None, maximum: int | None) -> None:
+        limits = {"shortest_edge": minimum, "longest_edge": maximum}
+        size = dict(processor.image_processor.size)
+        # Areas, in spite of their names: so this family's image processors call their limits.
+        processor.image_processor.size = size | {k: v for k, v in limits.items() if v}
 
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         patch = processor.image_processor.patch_size

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
 
 from ivcprune.data.batch import Batch, Collate, Failure, Row
 from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.models.qwen2_5_vl import Qwen25VL
 
 WORDS = ["[UNK]", "<pad>", "<|image_pad|>", "<|video_pad|>", "locate", "the", "red", "circle"]
 TEMPLATE = (
@@ -31,7 +32,7 @@ def collate() -> Collate:
     image_processor = Qwen2VLImageProcessor(
         size={"shortest_edge": 28 * 28, "longest_edge": 200 * 28 * 28}
     )
-    return Collate(ImageTextProcessor(image_processor, tokenizer, TEMPLATE), PROMPTS)
+    return Collate(Qwen25VL(), ImageTextProcessor(image_processor, tokenizer, TEMPLATE), PROMPTS)
 
 
 def png(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> bytes:

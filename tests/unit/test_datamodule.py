@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ivcprune.data.batch import Batch
 from ivcprune.data.datamodule import PredictData, choose_subset, compose_batches
 from ivcprune.data.sample import FEATURES
+from ivcprune.models.qwen2_5_vl import Qwen25VL
 
 SIZES = [28, 84, 56, 28, 112, 56, 84]
 
@@ -71,7 +72,7 @@ class Squares:
 def predict_data(source: Squares | None = None, **options: Any) -> PredictData:
     options = {"batch_size": 2, "cache_dir": Path("unused")} | options
     prompts = {"vqa": "{question}", "grounding": "{question}"}
-    data = PredictData(source or Squares(), StandInProcessor(), prompts, **options)
+    data = PredictData(source or Squares(), Qwen25VL(), StandInProcessor(), prompts, **options)
     data.setup()
     return data
 
@@ -203,6 +204,8 @@ def test_source_must_be_canonical() -> None:
 
 
 def test_use_before_setup_is_explained() -> None:
-    data = PredictData(Squares(), StandInProcessor(), {}, batch_size=1, cache_dir=Path("unused"))
+    data = PredictData(
+        Squares(), Qwen25VL(), StandInProcessor(), {}, batch_size=1, cache_dir=Path("unused")
+    )
     with pytest.raises(RuntimeError, match=r"call setup\(\)"):
         _ = data.remaining

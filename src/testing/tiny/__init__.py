@@ -1,0 +1,42 @@
+"""Tiny models of every family: random weights from config classes, and a processor, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from . import llava, qwen2_5_vl
+
+_BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
+    "llava": llava.build,
+    "qwen2_5_vl": qwen2_5_vl.build,
+}
+"""By family; each takes the number of decoder layers."""
+
+
+def tiny_model(family: str, *, depth: int = 4, seed: int = 0) -> tuple[PreTrainedModel, Any]:
+    """A random model of a family in evaluation mode, in float32, and a processor for it.
+
+    Args:
+        family: family name, see `ivcprune.models.registry.supported`.
+        depth: number of decoder layers.
+        seed: of the weights; the global random state is left as it was.
+
+    Raises:
+        ValueError: no tiny model of that family.
+    """
+    if family not in _BUILDERS:
+        raise ValueError(
+            f"no tiny model of family {family!r}: choose one of {', '.join(sorted(_BUILDERS))}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, processor = _BUILDERS[family](depth)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                # the default of 0.02 leaves attention uniform, which hides mistakes
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    return model.eval(), processor

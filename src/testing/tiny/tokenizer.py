@@ -1,0 +1,26 @@
+"""A byte-level tokenizer that reads any text and needs no file."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+
+def byte_level_tokenizer(special_tokens: tuple[str, ...]) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that reads any text and needs no file."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=list(special_tokens),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=special_tokens[0],
+        eos_token="<|im_end|>",
+        padding_side="left",
+    )
