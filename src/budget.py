@@ -18,13 +18,13 @@ def average_share(
         shares: share of the ORIGINAL visual tokens left after each stage.
         layers: layer of each stage, ascending.
         depth: number of decoder layers.
-        cache: "all_layers" or "from_stage".
+        cache: see `PruningPolicy.cache`.
         spare: layers below a stage whose cache stays full.
     """
     total = 0.0
     for layer in range(depth):
         passed = [share for share, at in zip(shares, layers, strict=True) if at <= layer]
-        if cache == "all_layers" and shares and layer not in spare:
+        if cache != "from_stage" and shares and layer not in spare:
             passed = [shares[-1]]
         total += min(passed, default=1.0)
     return total / depth

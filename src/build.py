@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
     from .data.sources import Source
+    from .judge import Judge
     from .models.loading import ModelSpec
     from .policy import PruningPolicy
     from .report.loggers import RunLogger
@@ -39,8 +40,8 @@ VERSION_BASE = "1.3"
 PLUGINS = "ivcprune.conf"
 """Entry-point group whose values are packages with config groups like `selector/*.yaml`."""
 
-SELECTION_KEYS = ("limit", "subset_seed")
-"""Keys of every data configuration that choose samples; they are no fields of the source."""
+SELECTION_KEYS = ("limit", "subset_seed", "metrics", "parser")
+"""Keys of a data configuration that choose and score samples; they are no fields of the source."""
 
 
 class PluginConfigs(SearchPathPlugin):
@@ -143,6 +144,11 @@ def build_source(cfg: DictConfig) -> Source:
 def build_logger(cfg: DictConfig) -> RunLogger:
     logger: RunLogger = _build(cfg, "logger")
     return logger
+
+
+def build_judge(cfg: DictConfig) -> Judge:
+    judge: Judge = _build(cfg, "judge")
+    return judge
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:

@@ -19,6 +19,7 @@ from .build import (
     compose,
     register_plugin_configs,
 )
+from .groups import expand_groups
 
 MISTAKES = (ValueError, FileNotFoundError, BlockingIOError)
 """What our components raise where the user can put it right: reported without traceback."""
@@ -28,6 +29,7 @@ def main() -> None:
     """Runs the job of the composed configuration; `job=list` shows the choices."""
     register_plugin_configs()
     try:
+        sys.argv[1:] = expand_groups(sys.argv[1:])  # where Hydra reads its overrides
         _check(sys.argv[1:])
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -19,7 +19,8 @@ class PrunedLayer(DynamicLayer):
     it. What is stored may be ragged over the batch: `valid` marks the real entries.
 
     Attributes:
-        dropped: tokens seen but not stored.
+        dropped: tokens seen minus tokens stored.
+        altered: whether what is stored is anything but the tokens seen.
         valid: bool `[B, stored]`, or None when every entry is real.
         shift: how far the positions of tokens to come lie below the logical ones, long `[B]`, where
             survivors were given contiguous positions; else None.
@@ -28,6 +29,7 @@ class PrunedLayer(DynamicLayer):
     def __init__(self) -> None:
         super().__init__()
         self.dropped = 0
+        self.altered = False
         self.valid: Tensor | None = None
         self.shift: Tensor | None = None
 
@@ -40,6 +42,11 @@ class PrunedLayer(DynamicLayer):
             pruned.keys, pruned.values = layer.keys, layer.values
             pruned.is_initialized = True
         return pruned
+
+    def lose(self, n: int) -> None:
+        """Note that n tokens fewer than seen are stored, or will be by the layer about to run."""
+        self.dropped += n
+        self.altered = True
 
     @property
     def stored(self) -> int:
@@ -73,7 +80,7 @@ class PrunedLayer(DynamicLayer):
 
     def reset(self) -> None:
         super().reset()
-        self.dropped, self.valid, self.shift = 0, None, None
+        self.dropped, self.altered, self.valid, self.shift = 0, False, None, None
 
 
 def stored_length(layer: Any) -> int:
@@ -129,7 +136,14 @@ def drop_entries(layer: PrunedLayer, past: int, repack: Repack) -> None:
     earlier = None if layer.valid is None else layer.valid[:, :past]
     batch, length = repack.order.shape
     layer.valid = concatenate_valid(earlier, past, repack.valid, length, batch)
-    layer.dropped += before - layer.stored
+    layer.lose(before - layer.stored)
+
+
+def forget_entries(layer: PrunedLayer, past: int) -> None:
+    """Take the running prefill out of a layer that is to run again; earlier turns stay."""
+    if layer.keys is not None and layer.values is not None:
+        layer.keys, layer.values = layer.keys[:, :, :past], layer.values[:, :, :past]
+    layer.valid = None if layer.valid is None else layer.valid[:, :past]
 
 
 def _drop(states: Tensor | None, past: int, repack: Repack) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from .budget import share_for_average
 from .selectors.base import Selector, check_choice, signals_of
 from .tokens import FROM_PREVIOUS_LAYER, Signal
 
-CacheScope = Literal["all_layers", "from_stage"]
+CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]
 
 _OF_DEPTH = re.compile(r"(\d+) of (\d+)")
@@ -61,7 +61,9 @@ class PruningPolicy:
     Attributes:
         stages: by name; they act in the order of their layers. None at all: vanilla.
         cache: "all_layers" also drops the tokens from the caches of the layers before a stage
-            (IVC-Prune's single selection); "from_stage" only from the stage on (FastV, PDrop).
+            (IVC-Prune's single selection); "from_stage" only from the stage on (FastV, PDrop);
+            "recomputed" runs the layers before the (only) stage again on the survivors alone, as if
+            the others had never been in the input: for analysis, since it costs more than it saves.
         spare_layers: layers below the stage whose cache stays full; None: the family's default.
         positions: survivors "keep" their original position ids, or "reassign" gives them and all
             that follows contiguous ones (models with one rotary axis, cache "from_stage").
@@ -78,12 +80,17 @@ class PruningPolicy:
     average_tokens: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice(self, "cache", self.cache, ("all_layers", "from_stage"))
-        check_choice(self, "positions", self.positions, ("keep", "reassign"))
+        check_choice(self, "cache", self.cache, get_args(CacheScope))
+        check_choice(self, "positions", self.positions, get_args(PositionRule))
         if self.positions == "reassign" and self.cache != "from_stage":
             raise ValueError(
-                "PruningPolicy.positions is 'reassign' with cache 'all_layers': early layers have "
-                "cached keys at the original positions, so use cache='from_stage' or 'keep'"
+                f"PruningPolicy.positions is 'reassign' with cache {self.cache!r}: early layers "
+                "have cached keys at the original positions, so use cache='from_stage' or 'keep'"
+            )
+        if self.cache == "recomputed" and len(self.stages) > 1:
+            raise ValueError(
+                f"PruningPolicy.cache is 'recomputed' with the {len(self.stages)} stages "
+                f"{', '.join(self.stages)}: only a single selection can be made at the input"
             )
         if self.average_tokens is not None and not 0.0 < self.average_tokens <= 1.0:
             raise ValueError(
@@ -105,6 +112,8 @@ class PruningPolicy:
         names = sorted(layers, key=lambda name: layers[name])
         stages = tuple(BoundStage(n, layers[n], self.stages[n].selector) for n in names)
         spare = default_spare if self.spare_layers is None else self.spare_layers
+        if self.cache == "recomputed":
+            spare = ()
         self._check(stages, depth, spare, rotary_axes)
         if self.average_tokens is not None and stages:
             stages = self._rescale(stages, self.average_tokens, depth, spare)
@@ -183,6 +192,11 @@ class BoundPolicy:
     cache: CacheScope
     spare_layers: frozenset[int]
     positions: PositionRule
+
+    @property
+    def needs(self) -> frozenset[Signal]:
+        """Signals that any stage asks for."""
+        return frozenset[Signal]().union(*(stage.needs for stage in self.stages))
 
     @property
     def layers(self) -> dict[str, int]:

@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache
 
-from .kv_cache import PrunedLayer, drop_entries, prunable_layers, stored_length
-from .models.base import Block, Family, visual_tokens
+from .insertion import Insertion
+from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
+from .models.base import Family, Rotary
 from .policy import BoundPolicy, BoundStage
+from .prefill_input import PrefillInput, input_tokens, padding_mask
 from .repack import Repack
-from .signals import LayerInput, LiveSignals, TextTokens
+from .selection import Selection, checked_selection
+from .sequence import PackedSequence
+from .signals import InputSignals, LayerCache, LayerInput, LiveSignals, TextTokens
 from .statistics import CacheLayerSize, PrefillStatistics
-from .tokens import Signal, VisualTokens
-
-
-@dataclass(frozen=True)
-class PrefillInput:
-    """What the decoder receives for a prefill of S new tokens.
-
-    Attributes:
-        blocks: visual blocks, in input order; empty for text alone.
-        embeddings: `[B, S, E]`.
-        positions: position ids on each rotary axis, `[A, B, S]`.
-        attention_mask: padding mask `[B, past + S]`, or None without padding.
-        cache: written by the decoder; may hold earlier turns.
-        seeds: one integer per batch element, or none.
-        rotary: cos and sin for new position ids, see `Family.rotary`.
-    """
-
-    blocks: Sequence[Block]
-    embeddings: Tensor
-    positions: Tensor
-    attention_mask: Tensor | None
-    cache: Cache
-    seeds: Sequence[int]
-    rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from .tokens import Copies, Signal, VisualTokens
 
 
 class Prefill:
-    """The state of one prefill under a policy.
-
-    Attributes:
-        valid: real tokens of the current sequence, bool `[B, S]`, or None for all.
-    """
+    """The state of one prefill under a policy."""
 
     def __init__(
         self,
@@ -60,25 +37,24 @@ class Prefill:
         self._family, self._policy, self._layers = family, policy, layers
         self._stages = {stage.layer: stage for stage in policy.stages} if given.blocks else {}
         self._cache = given.cache
-        self._seen_valid = _padding_mask(given.attention_mask, required=bool(self._stages))
+        self._seen_valid = padding_mask(given.attention_mask, required=bool(self._stages))
         self._past = [stored_length(layer) for layer in given.cache.layers]
         self._past += [0] * (len(layers) - len(self._past))
-        self._input_length = self._length = given.embeddings.shape[1]
+        self._input_length = given.embeddings.shape[1]
         self._previous: LayerInput | None = None
-        self._rotary: tuple[Tensor, Tensor] | None = None
         self._prunable: list[PrunedLayer] = []
-        self._make_rotary, self._positions = given.rotary, given.positions[0]
+        self._make_rotary = given.rotary
         self._shift: Tensor | None = None
         self._kept_by_stage: dict[str, list[int]] = {}
-        self.valid = None
-        if self._seen_valid is not None:
-            self.valid = self._seen_valid[:, -self._length :]
-        self._tokens: VisualTokens | None = None
-        if given.blocks:
-            inv_freq, axis = frequencies
-            self._tokens = visual_tokens(given.blocks, given.positions, inv_freq, given.seeds, axis)
+        self._tokens = input_tokens(given, frequencies) if given.blocks else None
         self._before = self._tokens
-        self._find_text(given)
+        self._sequence = self._input_sequence(given)
+        self._input = self._input_signals(given)
+
+    @property
+    def valid(self) -> Tensor | None:
+        """Real tokens of the current sequence, bool `[B, S]`, or None for all."""
+        return self._sequence.valid
 
     @property
     def reassigned(self) -> bool:
@@ -87,8 +63,20 @@ class Prefill:
 
     # Set-up ------------------------------------------------------------------------------------
 
-    def _find_text(self, given: PrefillInput) -> None:
-        """Masks and numbers of the text tokens, with one device sync."""
+    def _input_signals(self, given: PrefillInput) -> InputSignals | None:
+        if self._tokens is None or not self._stages:
+            return None
+        asked = self._policy.needs & {Signal.EMBEDDINGS, Signal.RATERS}
+        kept = bool(asked) or self._policy.cache == "recomputed"
+        return InputSignals(
+            embeddings=given.embeddings if kept else None,
+            text=self._sequence.text,
+            visual=self._tokens,
+            vision=None if given.vision is None else given.vision(self._tokens),
+        )
+
+    def _input_sequence(self, given: PrefillInput) -> PackedSequence:
+        """The sequence before any pruning; counts its text, with one device sync."""
         batch, length = given.embeddings.shape[:2]
         device = given.embeddings.device
         self._n_visual = [0] * batch
@@ -97,19 +85,25 @@ class Prefill:
             self._n_visual[block.sample] += len(block.cell)
             end = block.start + len(block.cell) - 1
             last_visual[block.sample] = max(last_visual[block.sample], end)
+        valid = None if self._seen_valid is None else self._seen_valid[:, -length:]
         text = torch.ones(batch, length, dtype=torch.bool, device=device)
-        if self.valid is not None:
-            text = self.valid.clone()
+        if valid is not None:
+            text = valid.clone()
         if self._tokens is not None:
-            text &= ~self._in_sequence(self._tokens.valid)
+            text &= ~_in_sequence(self._tokens, self._tokens.valid, text)
         first = torch.tensor(last_visual, device=device)[:, None] + self._family.text_skip
         after = text & (torch.arange(length, device=device) > first)
         n_text, n_after = torch.stack([text.sum(1), after.sum(1)]).tolist()
         self._n_text: list[int] = n_text
-        self._text = TextTokens(text, after, n_text, n_after)
         n_real = [t + v for t, v in zip(n_text, self._n_visual, strict=True)]
-        if all(n == length for n in n_real):
-            self.valid = None
+        return PackedSequence(
+            text=TextTokens(text, after, n_text, n_after),
+            valid=None if all(n == length for n in n_real) else valid,
+            positions=given.positions[0],
+            rotary=None,
+            additions=given.additions,
+            joined={},
+        )
 
     # Layers ------------------------------------------------------------------------------------
 
@@ -126,73 +120,149 @@ class Prefill:
         Returns:
             the input and the keyword arguments for what is left of the sequence.
         """
-        rotary = self._rotary or kwargs["position_embeddings"]
+        rotary = self._rotary(kwargs)
         if (stage := self._stages.get(index)) is not None:
-            hidden, rotary = self._run(stage, hidden, rotary)
+            hidden = self._run(stage, hidden, rotary, kwargs)
+            rotary = self._rotary(kwargs)
         self._previous = None
         following = self._stages.get(index + 1)
         if following is not None and Signal.ATTENTION_PREVIOUS in following.needs:
-            self._previous = LayerInput(self._layers[index], hidden, *rotary)
-        if self._rotary is None:
+            self._previous = LayerInput(self._layers[index], hidden, rotary)
+        if self._sequence.rotary is None:
             return hidden, dict(kwargs)
         layer = self._prunable[index]
-        layer.dropped += self._input_length - self._length
+        layer.lose(self._input_length - self._sequence.length)
         if self._shift is not None:
             layer.shift = self._shift
         return hidden, {**kwargs, "position_embeddings": rotary}
 
+    def _rotary(self, kwargs: Mapping[str, Any]) -> Rotary:
+        """The rotary embedding of the current sequence."""
+        own, given = self._sequence.rotary, kwargs["position_embeddings"]
+        return given if own is None else own
+
+    def leave_layer(self, index: int, hidden: Tensor) -> Tensor:
+        """The output of a layer, with what the decoder would have added to it."""
+        addition = self._sequence.additions.get(index)
+        return hidden if addition is None else hidden + addition.to(hidden)
+
     def _run(
-        self, stage: BoundStage, hidden: Tensor, rotary: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, stage: BoundStage, hidden: Tensor, rotary: Rotary, kwargs: Mapping[str, Any]
+    ) -> Tensor:
+        """The stage's selection, and the input of its layer for what is left."""
         assert self._tokens is not None
         tokens = self._tokens.with_signals(self._signals(stage, hidden, rotary), stage.needs)
-        keep = _checked(stage, stage.selector.select(tokens), tokens)
-        counts: list[int] = keep.sum(dim=1).tolist()
+        selection = checked_selection(stage, stage.selector.select(tokens), tokens)
+        if selection.merged is not None:
+            hidden = _with_states(hidden, tokens, selection.keep, selection.merged)
+        counts: list[int] = selection.keep.sum(dim=1).tolist()
         self._kept_by_stage[stage.name] = self._per_sample(counts)
-        if counts == tokens.count:
-            return hidden, rotary
-        n_kept = [
-            text + visual
-            for text, visual in zip(self._n_text, self._kept_by_stage[stage.name], strict=True)
-        ]
-        repack = Repack.of(self._text.all | self._in_sequence(keep), n_kept)
-        self._compact_caches(stage, repack)
-        new_slot = repack.slot[tokens.sample[:, None], tokens.slot]
-        self._tokens = self._tokens.survivors(keep, counts, new_slot)
-        self._text = self._text.repacked(repack)
-        self._length, self.valid = max(n_kept), repack.valid
-        self._rotary = (repack.take(rotary[0]), repack.take(rotary[1]))
-        hidden = repack.take(hidden)
+        if counts == tokens.count and selection.added is None:
+            return hidden
+        keep = _in_sequence(tokens, selection.keep, self._sequence.text.all)
+        keep = keep | self._sequence.text.all
+        repack = Repack.of(keep, self._n_real(counts))
+        self._compact_caches(stage, keep, repack)
+        if self._policy.cache == "recomputed":
+            hidden = self._input_embeddings(stage, selection)
+        hidden = self._compact(stage, selection, repack, hidden, rotary)
         if self._policy.positions == "reassign":
-            self._rotary = self._reassign(stage, hidden, repack)
-        return hidden, self._rotary
+            self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
+        if self._policy.cache == "recomputed":
+            hidden = self._run_again(stage, hidden, kwargs)
+        return hidden
 
-    def _signals(
-        self, stage: BoundStage, hidden: Tensor, rotary: tuple[Tensor, Tensor]
-    ) -> LiveSignals:
-        before = stage.layer - 1
+    def _compact(
+        self,
+        stage: BoundStage,
+        selection: Selection,
+        repack: Repack,
+        hidden: Tensor,
+        rotary: Rotary,
+    ) -> Tensor:
+        """Close the gaps in everything that is per token, and let added tokens join."""
+        assert self._tokens is not None
+        tokens, before = self._tokens, self._sequence
+        self._sequence = before.packed(repack, rotary)
+        hidden = repack.take(hidden)
+        slot = repack.slot[tokens.sample[:, None], tokens.slot]
+        counts: list[int] = selection.keep.sum(dim=1).tolist()
+        copies = None
+        if selection.added is not None and bool(selection.added.valid.any()):
+            added, n_kept = selection.added, self._n_real(counts)
+            insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
+            taken = tokens.slot.gather(1, added.origin)
+            copies = Copies(added.origin, added.valid, insertion.slots(max(n_kept)))
+            hidden = insertion.join(hidden, added.states)
+            slot = insertion.moved(tokens.sample[:, None], slot)
+            counts = (selection.keep.sum(dim=1) + added.valid.sum(dim=1)).tolist()
+            self._sequence = self._sequence.joined_by(insertion, stage.layer, before, rotary, taken)
+        self._tokens = tokens.survivors(selection.keep, counts, slot, copies)
+        return hidden
+
+    def _signals(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> LiveSignals:
+        assert self._input is not None
         return LiveSignals(
             family=self._family,
-            next=LayerInput(self._layers[stage.layer], hidden, *rotary),
+            next=LayerInput(self._layers[stage.layer], hidden, rotary),
+            next_cache=self._layer_cache(stage.layer),
             previous=self._previous,
-            previous_layer=self._layers[before] if stage.layer else None,
-            previous_cache=self._cache.layers[before] if stage.layer else None,
-            past=self._past[before] if stage.layer else 0,
+            previous_cache=self._layer_cache(stage.layer - 1) if stage.layer else None,
             valid=self.valid,
-            text=self._text,
+            text=self._sequence.text,
+            input=self._input,
         )
 
-    def _compact_caches(self, stage: BoundStage, repack: Repack) -> None:
+    def _layer_cache(self, index: int) -> LayerCache:
+        """What a layer has cached; a layer that has not run yet holds earlier turns, if any."""
+        past, layer = self._past[index], None
+        if index < len(self._cache.layers):
+            layer = self._cache.layers[index]
+        valid = layer.valid if isinstance(layer, PrunedLayer) else self._seen_valid
+        return LayerCache(
+            layer=self._layers[index],
+            keys=getattr(layer, "keys", None),
+            values=getattr(layer, "values", None),
+            past=past,
+            past_valid=None if valid is None else valid[:, :past],
+        )
+
+    # Recomputing -------------------------------------------------------------------------------
+
+    def _input_embeddings(self, stage: BoundStage, selection: Selection) -> Tensor:
+        assert self._input is not None
+        assert self._input.embeddings is not None
+        if selection.merged is not None or selection.added is not None:
+            raise ValueError(
+                f"stages.{stage.name}: {type(stage.selector).__name__} merges or adds tokens at "
+                "its layer, which cache 'recomputed' cannot do: use 'all_layers' or 'from_stage'"
+            )
+        return self._input.embeddings
+
+    def _run_again(self, stage: BoundStage, hidden: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
+        """Output of the layers before the stage on the survivors alone; their caches start anew."""
+        for index in range(stage.layer):
+            forget_entries(self._prunable[index], self._past[index])
+        for index in range(stage.layer):
+            # our own hooks on the layer give it its mask and positions
+            hidden = self._layers[index](hidden, **kwargs)
+        return hidden
+
+    def _compact_caches(self, stage: BoundStage, keep: Tensor, repack: Repack) -> None:
         """Drop the tokens from earlier layers at once, so that peak memory falls too."""
         self._prunable = prunable_layers(self._cache, len(self._layers), self._seen_valid)
-        for index in range(stage.layer):
-            if self._policy.reaches(stage, index):
+        added_at = [0, *self._sequence.joined]
+        for index in filter(partial(self._policy.reaches, stage), range(stage.layer)):
+            if index < max(added_at):
+                packing = self._sequence.packing_below(index, keep)
+                drop_entries(self._prunable[index], self._past[index], packing)
+            else:
                 drop_entries(self._prunable[index], self._past[index], repack)
 
-    def _reassign(self, stage: BoundStage, hidden: Tensor, repack: Repack) -> tuple[Tensor, Tensor]:
+    def _reassign(self, stage: BoundStage, hidden: Tensor) -> Rotary:
         """Contiguous positions from the first real token on, for all layers that follow."""
-        self._positions = logical = repack.take(self._positions)
-        real = torch.ones_like(logical) if repack.valid is None else repack.valid.long()
+        logical = self._sequence.positions
+        real = torch.ones_like(logical) if self.valid is None else self.valid.long()
         far = torch.iinfo(logical.dtype).max
         first = logical.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
         earlier = self._prunable[stage.layer].shift
@@ -202,14 +272,10 @@ class Prefill:
         self._shift = logical[:, -1] - positions[:, -1]
         return self._make_rotary(hidden, positions)
 
-    def _in_sequence(self, mask: Tensor) -> Tensor:
-        """A mask of visual tokens `[R, N]` as a mask of the current sequence `[B, S]`."""
-        assert self._tokens is not None
-        batch, length = len(self._n_visual), self._length
-        flat = torch.zeros(batch * length + 1, dtype=torch.bool, device=mask.device)
-        place = self._tokens.sample[:, None] * length + self._tokens.slot
-        flat[place.masked_fill(~mask, batch * length)] = True
-        return flat[:-1].view(batch, length)
+    def _n_real(self, counts: Sequence[int]) -> list[int]:
+        """Real tokens of each sample, with so many visual ones in each row."""
+        of_samples = zip(self._n_text, self._per_sample(counts), strict=True)
+        return [text + visual for text, visual in of_samples]
 
     def _per_sample(self, counts: Sequence[int]) -> list[int]:
         assert self._tokens is not None
@@ -245,26 +311,17 @@ class Prefill:
         )
 
 
-def _padding_mask(mask: Any, required: bool) -> Tensor | None:
-    """A 2-D padding mask as bool; other masks are an error only where something is pruned."""
-    if isinstance(mask, Tensor) and mask.dim() == 2:
-        return mask.bool()
-    if mask is not None and required:
-        kind = f"{mask.dim()}-D tensor" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(
-            f"attention_mask is a {kind}: pruning needs the 2-D padding mask [batch, length] that "
-            "processors return, since it builds the masks of pruned layers itself"
-        )
-    return None
+def _in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
+    """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
+    flat = like.new_zeros(like.numel() + 1)
+    place = tokens.sample[:, None] * like.shape[1] + tokens.slot
+    flat[place.masked_fill(~mask, like.numel())] = True
+    return flat[:-1].view(like.shape)
 
 
-def _checked(stage: BoundStage, keep: Tensor, tokens: VisualTokens) -> Tensor:
-    """What the selector keeps, with the special tokens and without padding."""
-    name = type(stage.selector).__name__
-    if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != tokens.shape:
-        got = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep)
-        raise ValueError(
-            f"stages.{stage.name}: {name}.select returned {got}, but a bool tensor of shape "
-            f"{tokens.shape} is expected"
-        )
-    return (keep | tokens.special) & tokens.valid
+def _with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
+    """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
+    hidden = hidden.clone()
+    samples = tokens.sample[:, None].expand(keep.shape)
+    hidden[samples[keep], tokens.slot[keep]] = states[keep].to(hidden)
+    return hidden

@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import Cache, DynamicCache
 
+from .annotation import Boxes, check_boxes
 from .generation import GenerateGuard
 from .kv_cache import PrunedLayer, concatenate_valid
 from .masks import MaskFactory
-from .models.base import Block, Family
+from .models.base import Block, Family, Rotary
 from .policy import BoundPolicy
-from .prefill import Prefill, PrefillInput
+from .prefill import Prefill
+from .prefill_input import PrefillInput
 from .statistics import PrefillStatistics
+from .tokens import FROM_VISION_TOWER
+from .vision import VisionRecorder
+
+T = TypeVar("T")
 
 _ACTIVE = "_ivcprune_active"
 
@@ -40,6 +46,10 @@ class Pruner:
         inv_freq = family.inverse_frequencies(model)
         self._frequencies = (inv_freq, family.frequency_axis(model, len(inv_freq)))
         self._seeds: tuple[int, ...] = ()
+        self._boxes: Sequence[Boxes] | None = None
+        self._vision = None
+        if policy.needs & FROM_VISION_TOWER:
+            self._vision = VisionRecorder(family, self._core, policy.needs)
         self._handles: list[RemovableHandle] = []
         self._inputs: dict[str, Any] = {}
         self._forward: _Forward | None = None
@@ -54,6 +64,19 @@ class Pruner:
         digests = [hashlib.sha256(name.encode()).digest()[:7] for name in sample_ids]
         self._seeds = tuple(int.from_bytes(digest, "little") for digest in digests)
 
+    def annotate(self, boxes: Sequence[Boxes]) -> None:
+        """Annotated boxes of the batch elements of the next prefill, for `tokens.annotated`.
+
+        Args:
+            boxes: for each batch element its boxes (x1, y1, x2, y2), perhaps none, as fractions of
+                the width and height of its first image.
+
+        Raises:
+            ValueError: a box is no box of fractions.
+        """
+        check_boxes(boxes)
+        self._boxes = boxes
+
     # Hooks -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Pruner:
@@ -67,6 +90,10 @@ class Pruner:
         self._add(self._decoder, self._before_decoder)
         for index, layer in enumerate(self._layers):
             self._add(layer, partial(self._before_layer, index))
+            after = partial(self._after_layer, index)
+            self._handles.append(layer.register_forward_hook(after))
+        if self._vision is not None:
+            self._handles += self._vision.install()
         self._handles.append(self._decoder.register_forward_hook(self._after_decoder))
         if self._policy.stages:
             self._guard.install()
@@ -107,6 +134,9 @@ class Pruner:
         ):
             cache = DynamicCache(config=self._decoder.config)
             kwargs = {**kwargs, "past_key_values": cache}
+        additions: dict[int, Tensor] = {}
+        if blocks and self._policy.stages:
+            kwargs, additions = self._family.layer_additions(kwargs)
         rotary = partial(self._family.rotary, self._decoder)
         mask = kwargs.get("attention_mask")
         self._forward = _Forward(self._decoder.config, cache, mask, positions, rotary)
@@ -117,13 +147,16 @@ class Pruner:
                 positions=positions,
                 attention_mask=mask,
                 cache=cache,
-                seeds=self._seeds,
+                seeds=_of_sequences(self._seeds, embeddings),
                 rotary=rotary,
+                boxes=None if self._boxes is None else _of_sequences(self._boxes, embeddings),
+                vision=None if self._vision is None else self._vision.take,
+                additions=additions,
             )
             self._forward.prefill = Prefill(
                 self._family, self._policy, self._layers, self._frequencies, given
             )
-            self._seeds = ()
+            self._seeds, self._boxes = (), None
         return args, kwargs
 
     def _blocks(self, inputs: dict[str, Any], positions: Tensor, past: int) -> list[Block]:
@@ -145,9 +178,15 @@ class Pruner:
         if self._forward is None:
             return None
         hidden, *rest = args
+        kwargs = self._forward.shifted(index, hidden, kwargs)
         if self._forward.prefill is not None:
             hidden, kwargs = self._forward.prefill.enter_layer(index, hidden, kwargs)
         return (hidden, *rest), self._forward.for_cache(index, hidden, kwargs)
+
+    def _after_layer(self, index: int, module: nn.Module, args: Any, output: Any) -> Any:
+        """Add what the decoder would have added, to the tokens that are left."""
+        prefill = None if self._forward is None else self._forward.prefill
+        return None if prefill is None else prefill.leave_layer(index, output)
 
     def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
         forward, self._forward = self._forward, None
@@ -164,35 +203,44 @@ class _Forward:
         cache: Cache | None,
         attention_mask: Any,
         positions: Tensor,
-        rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        rotary: Callable[[Tensor, Tensor], Rotary],
     ) -> None:
         self.prefill: Prefill | None = None
         self._cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
         self._masks = MaskFactory(config)
-        self._shifted: dict[int, tuple[Tensor, tuple[Tensor, Tensor]]] = {}
-        self._extended: dict[tuple[int, int, int], tuple[Tensor | None, Tensor | None]] = {}
+        self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
+        self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
+
+    def shifted(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The layer's keyword arguments, its positions behind those that an earlier turn gave."""
+        layer = self._layer(index)
+        if layer is None or layer.shift is None or (self.prefill and self.prefill.reassigned):
+            return kwargs
+        return {**kwargs, "position_embeddings": self._shifted_rotary(hidden, layer.shift)}
+
+    def _layer(self, index: int) -> PrunedLayer | None:
+        layers = [] if self._cache is None else self._cache.layers
+        layer = layers[index] if index < len(layers) else None
+        return layer if isinstance(layer, PrunedLayer) else None
 
     def for_cache(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The layer's keyword arguments, with mask and positions that fit a cache that lost tokens.
+        """The layer's keyword arguments, with a mask that fits a cache that lost tokens.
 
         Position ids are withheld there: FlashAttention takes ids with gaps for packed sequences.
         """
-        layers = [] if self._cache is None else self._cache.layers
-        if index >= len(layers) or not isinstance(layer := layers[index], PrunedLayer):
+        layer = self._layer(index)
+        if layer is None:
             return kwargs
         past = layer.stored
         layer.valid = self._extend(layer.valid, past, hidden)
-        if not layer.dropped:
+        if not layer.altered:
             return kwargs
         mask = self._masks.mask(hidden, past, layer.valid)
-        kwargs = {**kwargs, "attention_mask": mask, "position_ids": None}
-        if layer.shift is not None and (self.prefill is None or not self.prefill.reassigned):
-            kwargs["position_embeddings"] = self._shifted_rotary(hidden, layer.shift)
-        return kwargs
+        return {**kwargs, "attention_mask": mask, "position_ids": None}
 
-    def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin at contiguous positions; layers alike share them."""
+    def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
+        """The rotary embedding at contiguous positions; layers alike share it."""
         if id(shift) not in self._shifted:
             positions = self._positions - shift[:, None]
             self._shifted[id(shift)] = (shift, self._make_rotary(hidden, positions))
@@ -201,12 +249,15 @@ class _Forward:
     def _extend(self, valid: Tensor | None, past: int, hidden: Tensor) -> Tensor | None:
         """Validity of the cache once the new tokens are in; layers alike share one tensor."""
         batch, length = hidden.shape[:2]
-        key = (id(valid), past, length)
+        # of a prefill: a stage may change the padding while the longest sample stays as long
+        current = None if self.prefill is None else self.prefill.valid
+        key = (id(valid), id(current), past, length)
         if key not in self._extended:
             new = self._new_valid(length)
             both = concatenate_valid(valid, past, new, length, batch)
-            self._extended[key] = (valid, both)
-        return self._extended[key][1]
+            # the tensors are held too, so that their ids cannot be given to others
+            self._extended[key] = (valid, current, both)
+        return self._extended[key][2]
 
     def _new_valid(self, length: int) -> Tensor | None:
         if self.prefill is not None:
@@ -215,6 +266,21 @@ class _Forward:
             return None
         new = self._attention_mask[:, -length:].bool()
         return None if new.all() else new
+
+
+def _of_sequences(of_samples: Sequence[T], embeddings: Tensor) -> list[T]:
+    """What is known of each sample for each sequence: beams of a sample follow one another.
+
+    Raises:
+        ValueError: the number of sequences is no multiple of the number of samples.
+    """
+    batch = len(embeddings)
+    if of_samples and batch % len(of_samples):
+        raise ValueError(
+            f"identify or annotate spoke of {len(of_samples)} samples, but the batch has {batch} "
+            "sequences: give one entry for each sample"
+        )
+    return [item for item in of_samples for _ in range(batch // len(of_samples))]
 
 
 def axis_positions(position_ids: Tensor | None, axes: int, embeddings: Tensor, past: int) -> Tensor:

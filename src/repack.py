@@ -37,6 +37,21 @@ class Repack:
             valid = torch.arange(length, device=keep.device) >= filling
         return cls(order, slot, valid)
 
+    @classmethod
+    def ordered(cls, key: Tensor, n_kept: Sequence[int]) -> Repack:
+        """The packing by ascending key, float `[B, S]`; of ties the first slot comes first.
+
+        The `n_kept` entries of each sample with the highest keys are kept.
+        """
+        length = max(n_kept)
+        order = key.argsort(dim=1, stable=True)
+        slot = order.argsort(dim=1) - (key.shape[1] - length)
+        filling = torch.tensor([[length - n] for n in n_kept]).to(key.device, non_blocking=True)
+        valid = None
+        if any(n < length for n in n_kept):
+            valid = torch.arange(length, device=key.device) >= filling
+        return cls(order[:, key.shape[1] - length :], slot, valid)
+
     def take(self, x: Tensor) -> Tensor:
         """Entries `[B, S', ...]` of `x`, `[B, S, ...]` (or `[1, S, ...]` for all samples alike)."""
         order = self.order.to(x.device)

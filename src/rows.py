@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Scope = Literal["line", "row", "image", "sample"]
+Scope = Literal["line", "row", "thumbnail", "image", "sample"]
+"""A grid line, a block, a block with a whole picture (no tile), an image or video, a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,30 @@ def rows_of_scope(
     """The rows of a scope, and the one that each token goes to.
 
     Args:
-        scope: "line", "row" (one block), "image" (all blocks of an image or video) or "sample".
+        scope: "line", "row" (one block), "thumbnail" (one block, of those that show a whole
+            picture: tiles are in no row), "image" (all blocks of an image or video) or "sample".
         blocks: facts about each block, with its tokens now.
         block: block of each token, long `[R, N]`.
         cell: row and column in the block's grid, long `[R, N, 2]`.
         valid: real tokens, bool `[R, N]`.
 
     Returns:
-        the rows, and their number for each token, long `[R, N]`; padding gets the number after all.
+        the rows, and their number for each token, long `[R, N]`; padding, and tokens that are in no
+        row, get the number after all.
     """
     if scope == "line":
         return _lines(blocks, block, cell, valid)
     names: list[Hashable] = [
-        {"row": i, "image": (b.sample, b.image), "sample": b.sample}[scope]
+        {"row": i, "thumbnail": i, "image": (b.sample, b.image), "sample": b.sample}[scope]
         for i, b in enumerate(blocks)
     ]
     merged: dict[Hashable, Row] = {}
     for name, item in zip(names, blocks, strict=True):
+        if scope == "thumbnail" and item.kind == "tile":
+            continue
         merged[name] = _merge(merged[name], item) if name in merged else item
     number = {name: i for i, name in enumerate(merged)}
-    row_of_block = _on_device([*(number[name] for name in names), 0], block.device)
+    row_of_block = _on_device([*(number.get(name, len(merged)) for name in names), 0], block.device)
     return tuple(merged.values()), row_of_block[block].masked_fill(~valid, len(merged))
 
 

@@ -51,7 +51,7 @@ class PrefillStatistics:
         kept: sequence indices, of the padded input, of the visual tokens kept after the last stage,
             ascending; one long tensor per sequence.
         kept_by_stage: visual tokens left after each stage, per sequence.
-        n_added: tokens that stages added, per sequence.
+        n_added: tokens that stages added and that are left after the last one, per sequence.
         n_text: other real tokens of each sequence.
     """
 
@@ -62,9 +62,13 @@ class PrefillStatistics:
     after: VisualTokens | None
     cache_layers: list[CacheLayerSize]
 
-    @property
+    @cached_property
     def n_added(self) -> list[int]:
-        return [0] * len(self.n_visual)
+        if self.after is None:
+            return [0] * len(self.n_visual)
+        added = (self.after.added & self.after.valid).sum(dim=1)
+        totals = added.new_zeros(len(self.n_visual)).index_add_(0, self.after.sample, added)
+        return totals.tolist()
 
     @cached_property
     def kept(self) -> list[Tensor]:
@@ -72,7 +76,7 @@ class PrefillStatistics:
         if self.after is None:
             return [none] * len(self.n_visual)
         index, sample = self.after.index.cpu(), self.after.sample.cpu()[:, None]
-        valid = self.after.valid.cpu()
+        valid = (self.after.valid & ~self.after.added).cpu()
         return [
             index[valid & (sample == b)].sort().values if n else none
             for b, n in enumerate(self.n_visual)
@@ -121,7 +125,7 @@ class PrefillStatistics:
         if self.before is None or self.after is None:
             return []
         maps = []
-        cells, valid = self.after.cell.cpu(), self.after.valid.cpu()
+        cells, valid = self.after.cell.cpu(), (self.after.valid & ~self.after.added).cpu()
         for i, row in enumerate(self.before.rows):
             keep = torch.zeros(row.grid, dtype=torch.bool)
             line, column = cells[i][valid[i]].unbind(-1)

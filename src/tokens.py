@@ -9,50 +9,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from .attention import Queries
 from .rows import Row, Scope, rows_of_scope
+from .signal_protocol import (
+    FROM_PREVIOUS_LAYER,
+    FROM_VISION_TOWER,
+    AttentionLayer,
+    AttentionOver,
+    Signal,
+    Signals,
+    TextSpan,
+    VisionDepth,
+    VisionQueries,
+)
 
 T = TypeVar("T")
 
-TextSpan = Literal["after_image", "all"]
-AttentionLayer = Literal["previous", "next"]
+__all__ = [
+    "FROM_PREVIOUS_LAYER",
+    "FROM_VISION_TOWER",
+    "AttentionLayer",
+    "AttentionOver",
+    "Copies",
+    "Signal",
+    "Signals",
+    "TextSpan",
+    "VisionDepth",
+    "VisionQueries",
+    "VisualTokens",
+]
 
 
-class Signal(StrEnum):
-    """What a selector may ask a running model for; it names its wishes in `Selector.needs`."""
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Tokens that a stage added, each in the place of one that was there before it.
 
-    VALUES = "values"
-    """Value vectors of the last layer that ran."""
-    ATTENTION_PREVIOUS = "attention_previous"
-    """Attention rows of the last layer that ran."""
-    ATTENTION_NEXT = "attention_next"
-    """Attention rows of the layer about to run."""
+    Attributes:
+        origin: column of the token whose place it takes, long `[R, C]`.
+        valid: real ones, bool `[R, C]`.
+        slot: slot in the sequence after the stage, long `[R, C]`.
+    """
 
-
-FROM_PREVIOUS_LAYER = frozenset({Signal.VALUES, Signal.ATTENTION_PREVIOUS})
-"""Signals that a stage at layer 0 cannot have."""
-
-
-class Signals(Protocol):
-    """Sequence-level signals of one prefill, in the CURRENT sequence (after earlier stages)."""
-
-    def sequence_values(self) -> tuple[Tensor, Tensor]:
-        """Value vectors `[B, H_kv, S, D]` and the validity mask `[B, S]`."""
-
-    def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
-        """Slots of each sample's text tokens, long `[B, L]`, and their mask `[B, L]`.
-
-        A sample without text after its image answers "after_image" with all of its text.
-        """
-
-    def attention(self, layer: AttentionLayer) -> Tensor:
-        """Head-mean softmax row of each sample's last token over all keys, `[B, 1, S]` float32."""
+    origin: Tensor
+    valid: Tensor
+    slot: Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,11 +75,16 @@ class VisualTokens:
             `index` it does not depend on the padding.
         cell: row and column in the block's grid, long `[R, N, 2]`.
         xy: centre of the token in the original image, in [0, 1], float `[R, N, 2]` as (x, y).
+        thumbnail_cell: cell of the image's thumbnail that shows the area of the token, long
+            `[R, N, 2]`, (-1, -1) for none; None where the layout of tiles is not known. Tokens of
+            anything but a tile show themselves.
         positions: position ids on each rotary axis, long `[A, R, N]`; for M-RoPE t, h, w.
         inv_freq: rotary frequencies of the model, float `[d / 2]`.
         frequency_axis: rotary axis that turns each frequency, long `[d / 2]`.
         special: newline and separator tokens: always kept, and counted, bool `[R, N]`.
         eligible: tokens that a ranking may take (letterbox padding may not), bool `[R, N]`.
+        added: tokens that an earlier stage added; the rest is from the input, bool `[R, N]`.
+        annotated: covered by the sample's annotated boxes, bool `[R, N]`; None without annotation.
         seeds: one integer per batch element that names the sample; random selectors use it.
         signals: the running model's signals; None where there is no model.
         needs: the signals that were declared; asking for another one is an error.
@@ -92,9 +103,12 @@ class VisualTokens:
     frequency_axis: Tensor
     special: Tensor
     eligible: Tensor
+    added: Tensor
+    annotated: Tensor | None = None
     seeds: tuple[int, ...] = ()
     signals: Signals | None = None
     needs: frozenset[Signal] = frozenset()
+    thumbnail_cell: Tensor | None = None
     source: Tensor | None = None
     parent_shape: tuple[int, int] | None = None
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -117,6 +131,12 @@ class VisualTokens:
     def original_count(self) -> list[int]:
         """Tokens in each row before pruning."""
         return [row.original_count for row in self.rows]
+
+    @cached_property
+    def eligible_count(self) -> list[int]:
+        """Tokens in each row that a ranking may take now; costs one device sync."""
+        counts: list[int] = (self.eligible & self.valid).sum(dim=1).tolist()
+        return counts
 
     @property
     def kind(self) -> list[str]:
@@ -176,15 +196,78 @@ class VisualTokens:
         rows = values[self.sample[:, None], :, slots[self.sample]].transpose(1, 2)
         return rows, mask[self.sample]
 
-    def attention(self, *, layer: AttentionLayer = "previous") -> Tensor:
-        """Attention that the sample's last token pays to each visual token, `[R, 1, N]` float32.
+    def text(self, span: TextSpan = "after_image") -> Queries:
+        """The text tokens of each sample, as queries `[B, L]`; see `text_values`."""
+        if self.signals is None:
+            raise ValueError("text tokens were asked for, but no model is running here")
+        return Queries(*self.signals.text_slots(span))
 
-        The softmax runs over all keys of the sequence, then heads are averaged: exactly the row of
-        the eager model's weights, at the cost of one row.
+    def attention(
+        self,
+        queries: Literal["last", "raters"] | Queries = "last",
+        *,
+        layer: AttentionLayer = "previous",
+        rope: bool = True,
+        over: AttentionOver = "sequence",
+    ) -> Tensor:
+        """Attention that tokens of the row's sample pay to each visual token, `[R, Q, N]` float32.
+
+        Computed from the layer's queries and keys, causal, heads averaged: exactly those rows of
+        the eager model's weights, while the model itself runs any attention backend.
+
+        Args:
+            queries: the sample's last token (Q = 1), its raters, or slots of your own; rows of a
+                padding query are 0.
+            layer: the layer that ran last or the one about to run.
+            rope: False leaves queries and keys unrotated; keys of earlier turns of a conversation,
+                which are cached rotated, then play no part.
+            over: the softmax runs over all keys that the query may see, or only over the visual
+                tokens of the row.
         """
         wanted = Signal.ATTENTION_PREVIOUS if layer == "previous" else Signal.ATTENTION_NEXT
-        rows = self._require(wanted).attention(layer)
+        signals = self._require(wanted)
+        asking = signals.last_token() if queries == "last" else queries
+        if isinstance(asking, str):
+            asking = self.raters()
+        inputs = signals.attention_inputs(asking, layer, rope)
+        if over == "image":
+            return inputs.over_tokens(self.sample, self.slot, self.valid).to(self.device)
+        rows = inputs.over_sequence().to(self.device)
         return rows[self.sample[:, None], :, self.slot].transpose(1, 2)
+
+    def raters(self) -> Queries:
+        """Text tokens of each sample that resemble its image (SparseVLM), `[B, Q]`.
+
+        With visual and text embeddings V and T: the text tokens whose mean over the visual tokens
+        of softmax(V T^T) is above the mean of all.
+        """
+        return self._require(Signal.RATERS).raters()
+
+    def hidden(self) -> Tensor:
+        """Inputs of the layer about to run, `[R, N, E]`."""
+        return self._require(Signal.HIDDEN).hidden()[self.sample[:, None], self.slot]
+
+    def embeddings(self) -> Tensor:
+        """Inputs of the language model, `[R, N, E]`."""
+        return self._require(Signal.EMBEDDINGS).embeddings()[self.sample[:, None], self.index]
+
+    def features(self) -> Tensor:
+        """Outputs of the vision tower, `[R, N, E_vision]`; merged patches are averaged."""
+        return self._require(Signal.FEATURES).features()[self.sample[:, None], self.ordinal]
+
+    def vision_attention(
+        self, queries: VisionQueries = "cls", *, depth: VisionDepth = "late"
+    ) -> Tensor:
+        """Attention that each token receives in the vision tower, float32 `[R, N]`.
+
+        Args:
+            queries: from the class token (in towers without one: as "mean"), or the mean over all
+                patches of the image.
+            depth: an early or a late layer, which the model family names.
+        """
+        early, late = Signal.VISION_ATTENTION_EARLY, Signal.VISION_ATTENTION_LATE
+        signals = self._require(early if depth == "early" else late)
+        return signals.vision_attention(queries, depth)[self.sample[:, None], self.ordinal]
 
     def _require(self, signal: Signal) -> Signals:
         if self.signals is None:
@@ -231,7 +314,7 @@ class VisualTokens:
         source = source.view(len(groups), width)
         gather = source.clamp(max=max(n_parent - 1, 0))
         return replace(
-            self._take_flat(gather),
+            self.take_flat(gather),
             rows=groups,
             source=source,
             parent_shape=self.shape,
@@ -247,22 +330,42 @@ class VisualTokens:
         flat[self.source.reshape(-1)] = (mask & self.valid).reshape(-1)
         return flat[:-1].view(rows, width)
 
-    def survivors(self, keep: Tensor, counts: Sequence[int], new_slot: Tensor) -> VisualTokens:
-        """The tokens left after a stage; rows stay, possibly empty.
+    def survivors(
+        self,
+        keep: Tensor,
+        counts: Sequence[int],
+        new_slot: Tensor,
+        copies: Copies | None = None,
+    ) -> VisualTokens:
+        """The tokens left after a stage, then those that it added; rows stay, possibly empty.
 
         Args:
             keep: bool `[R, N]`.
-            counts: kept tokens of each row, as Python ints.
+            counts: tokens of each row from now on, as Python ints.
             new_slot: slot of each kept token in the compacted sequence, long `[R, N]`.
+            copies: the added tokens.
         """
-        width = max(counts, default=0)
-        columns = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
-        gather = columns + torch.arange(len(self.rows), device=self.device)[:, None] * keep.shape[1]
+        columns = torch.arange(self.shape[1], device=self.device).expand(self.shape)
+        real, slot, added = keep, new_slot, self.added
+        if copies is not None:
+            columns = torch.cat([columns, copies.origin], dim=1)
+            real = torch.cat([keep, copies.valid], dim=1)
+            slot = torch.cat([slot, copies.slot], dim=1)
+            added = torch.cat([added, torch.ones_like(copies.valid)], dim=1)
+        order = (~real).to(torch.uint8).argsort(dim=1, stable=True)[:, : max(counts, default=0)]
+        base = torch.arange(len(self.rows), device=self.device)[:, None] * self.shape[1]
         rows = tuple(replace(r, count=c) for r, c in zip(self.rows, counts, strict=True))
-        moved = replace(self, slot=new_slot)
-        return replace(moved._take_flat(gather), rows=rows, blocks=rows, signals=None, _memo={})
+        return replace(
+            self.take_flat(columns.gather(1, order) + base),
+            rows=rows,
+            blocks=rows,
+            slot=slot.gather(1, order),
+            added=added.gather(1, order),
+            signals=None,
+            _memo={},
+        )
 
-    def _take_flat(self, gather: Tensor) -> VisualTokens:
+    def take_flat(self, gather: Tensor) -> VisualTokens:
         """Every per-token field at flat indices `[R', N']` into this table's `R * N` tokens."""
 
         def take(x: Tensor) -> Tensor:
@@ -276,7 +379,10 @@ class VisualTokens:
             ordinal=take(self.ordinal),
             cell=take(self.cell),
             xy=take(self.xy),
+            thumbnail_cell=None if self.thumbnail_cell is None else take(self.thumbnail_cell),
             positions=self.positions.flatten(1, 2)[:, gather],
             special=take(self.special),
             eligible=take(self.eligible),
+            added=take(self.added),
+            annotated=None if self.annotated is None else take(self.annotated),
         )

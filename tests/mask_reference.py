@@ -21,14 +21,14 @@ from ivcprune.tokens import VisualTokens
 
 @dataclass(frozen=True, eq=False)
 class Spy(Selector):
-    """Selects like `selector` and writes down (sample, index) of what it keeps."""
+    """Selects like `selector` and writes down (sample, index) of what stays, newlines included."""
 
     selector: Selector
     log: list[list[tuple[int, int]]] = field(default_factory=list)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         keep = self.selector.select(tokens)
-        rows, columns = (keep & tokens.valid).nonzero(as_tuple=True)
+        rows, columns = ((keep | tokens.special) & tokens.valid).nonzero(as_tuple=True)
         samples, index = tokens.sample[rows].tolist(), tokens.index[rows, columns].tolist()
         self.log.append(list(zip(samples, index, strict=True)))
         return keep

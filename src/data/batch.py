@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -16,6 +17,7 @@ from transformers import ProcessorMixin
 from ..models.base import Family
 from .prompts import to_messages
 from .sample import Sample
+from .video import FrameSampler, Timing, read_frames
 
 Row = dict[str, Any]
 """One row of a canonical dataset whose images are still encoded."""
@@ -38,7 +40,7 @@ class Batch:
         inputs: output of the processor, left-padded, B sequences; empty when B = 0.
         samples: the B samples, their images decoded as RGB.
         input_sizes: (width, height) in pixels of each sample's first image as the model sees it;
-            (0, 0) for a sample without an image.
+            (0, 0) for a sample without an image, or with a video.
         failures: the samples of this batch that were left out.
     """
 
@@ -54,11 +56,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Collate:
-    """Decodes, prompts and encodes rows; runs in the worker processes of a DataLoader."""
+    """Decodes, prompts and encodes rows; runs in the worker processes of a DataLoader.
+
+    A video is given to the model as one where its processor takes videos, else as the images that
+    are its frames.
+
+    Attributes:
+        frames: which frames of a video are shown; None where no sample has a video.
+    """
 
     family: Family
     processor: ProcessorMixin
     prompts: Mapping[str, str]
+    frames: FrameSampler | None = None
 
     def __call__(self, items: Iterable[list[Row]]) -> Batch:
         """One `Batch` of all rows of `items`; unreadable samples become failures."""
@@ -66,7 +76,7 @@ class Collate:
         failures: list[Failure] = []
         for row in (row for item in items for row in item):
             try:
-                samples.append(_decode(row))
+                samples.append(decode(row, self.frames))
             # Broken files raise OSError, SyntaxError, ValueError, struct.error, ...: PIL sets no
             # limit to it, and whichever it is, it is this sample's trouble alone.
             except Exception as error:
@@ -84,20 +94,32 @@ class Collate:
             return {}
         texts = [
             self.processor.apply_chat_template(
-                to_messages(sample, self.prompts), add_generation_prompt=True, tokenize=False
+                self._messages(sample), add_generation_prompt=True, tokenize=False
             )
             for sample in samples
         ]
-        images = [sample.images for sample in samples]
+        images = [self._images(sample) for sample in samples]
         return dict(
             self.processor(
                 text=texts,
                 images=images if any(images) else None,
+                **_videos([sample for sample in samples if self._is_video(sample)]),
                 padding=True,
                 padding_side="left",
                 return_tensors="pt",
             )
         )
+
+    def _is_video(self, sample: Sample) -> bool:
+        """Whether the processor gets the frames of `sample` as a video."""
+        return bool(sample.video) and getattr(self.processor, "video_processor", None) is not None
+
+    def _images(self, sample: Sample) -> list[PILImage]:
+        return [] if self._is_video(sample) else sample.images
+
+    def _messages(self, sample: Sample) -> list[dict[str, Any]]:
+        messages = to_messages(sample, self.prompts)
+        return [_with_video(turn) for turn in messages] if self._is_video(sample) else messages
 
     def _without_refused(self, samples: list[Sample]) -> tuple[list[Sample], list[Failure]]:
         """Finds what the processor refuses, such as an image 300 times as wide as high."""
@@ -114,22 +136,57 @@ class Collate:
     def _input_sizes(
         self, inputs: Mapping[str, Tensor], samples: list[Sample]
     ) -> list[tuple[int, int]]:
-        if not any(sample.images for sample in samples):
+        images = [self._images(sample) for sample in samples]
+        if not any(images):
             return [(0, 0)] * len(samples)
         of_images = iter(self.family.input_sizes(inputs, self.processor))
-        of_samples = [list(islice(of_images, len(sample.images))) for sample in samples]
+        of_samples = [list(islice(of_images, len(own))) for own in images]
         return [sizes[0] if sizes else (0, 0) for sizes in of_samples]
 
 
-def _decode(row: Row) -> Sample:
-    decoder = Image()
-    images: list[PILImage] = [
-        decoder.decode_example(image).convert("RGB") for image in row["images"]
-    ]
+def decode(row: Row, sampler: FrameSampler | None = None) -> Sample:
+    """The sample of a row, its images or the frames of its video decoded as RGB."""
+    images, timing = _frames(row, sampler) if row["video"] else (_images(row), None)
     if images:
         # The decoder applies the EXIF orientation: the columns may speak of the other one.
         row = row | {"images": images, "width": images[0].width, "height": images[0].height}
-    return Sample.from_row(row)
+    return replace(Sample.from_row(row), timing=timing)
+
+
+def _images(row: Row) -> list[PILImage]:
+    decoder = Image()
+    return [decoder.decode_example(image).convert("RGB") for image in row["images"]]
+
+
+def _frames(row: Row, sampler: FrameSampler | None) -> tuple[list[PILImage], Timing]:
+    """The frames of a row's video; its metadata may give the part in question, in seconds."""
+    if sampler is None:
+        raise ValueError("the sample has a video: data.frames must say which frames are shown")
+    about = json.loads(row["metadata"] or "{}")
+    return read_frames(row["video"], sampler, about.get("start"), about.get("end"))
+
+
+def _videos(samples: list[Sample]) -> dict[str, Any]:
+    """What a processor gets of samples with a video: the frames, and when they are shown."""
+    if not samples:
+        return {}
+    timings = [sample.timing for sample in samples if sample.timing is not None]
+    metadata = [
+        {"fps": t.rate, "frames_indices": list(t.indices), "total_num_frames": t.span}
+        for t in timings
+    ]
+    return {"videos": [sample.images for sample in samples], "video_metadata": metadata}
+
+
+def _with_video(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn of a conversation with one video in the place of its first image."""
+    kinds = [part["type"] for part in turn["content"]]
+    parts = [
+        {"type": "video"} if part["type"] == "image" else part
+        for i, part in enumerate(turn["content"])
+        if part["type"] != "image" or "image" not in kinds[:i]
+    ]
+    return turn | {"content": parts}
 
 
 def _failure(sample_id: str, task: str, error: Exception) -> Failure:

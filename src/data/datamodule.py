@@ -61,7 +61,7 @@ class PredictData(LightningDataModule):
         check_at_least("batch_size", batch_size, 1)
         check_at_least("num_workers", num_workers, 0)
         self.source = source
-        self.collate = Collate(family, processor, dict(prompts))
+        self.collate = Collate(family, processor, dict(prompts), source.frames)
         self.batch_size = batch_size
         self.cache_dir = cache_dir
         self.limit = limit
@@ -79,7 +79,7 @@ class PredictData(LightningDataModule):
         if self._selected is not None:
             return
         samples = self.source.load(self.cache_dir)
-        _check_canonical(samples, self.source.name)
+        check_canonical(samples, self.source.name)
         chosen = choose_subset(samples["id"], self.limit, self.subset_seed)
         self._selected = samples.select(chosen)
 
@@ -170,7 +170,8 @@ def compose_batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def _check_canonical(samples: datasets.Dataset, name: str) -> None:
+def check_canonical(samples: datasets.Dataset, name: str) -> None:
+    """Raises ValueError where columns of `FEATURES` are missing or two samples have the same id."""
     if missing := sorted(set(FEATURES) - set(samples.column_names)):
         raise ValueError(
             f"data {name!r} lacks the columns {missing}: its source must map to "

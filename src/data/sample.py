@@ -8,6 +8,8 @@ from typing import Any
 from datasets import Features, Image, List, Value
 from PIL.Image import Image as PILImage
 
+from .video import Timing
+
 FEATURES = Features(
     {
         "id": Value("string"),
@@ -20,9 +22,27 @@ FEATURES = Features(
         "category": Value("string"),
         "width": Value("int32"),
         "height": Value("int32"),
+        "choices": List(Value("string")),
+        "hint": Value("string"),
+        "metadata": Value("string"),
+        "video": Value("string"),
     }
 )
 """Columns of every canonical `datasets.Dataset`; sources map their own columns to these."""
+
+DEFAULTS: dict[str, Any] = {
+    "images": [],
+    "answers": [],
+    "boxes": [],
+    "category": "",
+    "width": 0,
+    "height": 0,
+    "choices": [],
+    "hint": "",
+    "metadata": "",
+    "video": "",
+}
+"""What a column holds where a benchmark has nothing to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +53,19 @@ class Sample:
         id: unique within the dataset; the key of resume and of paired statistics.
         task: which prompt template, parser and metric apply, e.g. "grounding" or "vqa".
         question: the referring expression (grounding) or the question, without any prompt text.
-        answers: accepted answers; empty for grounding.
-        boxes: true boxes `(x1, y1, x2, y2)`, pixels of the ORIGINAL image; empty unless grounding.
+        answers: accepted answers, for multiple choice the letters; empty for grounding.
+        boxes: annotated boxes `(x1, y1, x2, y2)`, pixels of the ORIGINAL image: the true ones in
+            grounding, what the question is about elsewhere.
         group_id: what belongs together (the image, the rotations of a question); default `id`.
         category: reporting group, e.g. "superlative" or "count".
         width, height: of the first original image, in pixels.
+        choices: texts of the options A, B, C, ...; "" for a letter that has none. Empty unless
+            multiple choice.
+        hint: what the benchmark tells beside the question.
+        metadata: a JSON object with what the benchmark's metric needs; "" for nothing.
+        video: path of a video, or of a folder of its frames; `images` are then its frames, once
+            the sample is decoded.
+        timing: when these frames stand in the video; no column, known once it is decoded.
     """
 
     id: str
@@ -50,6 +78,11 @@ class Sample:
     category: str = ""
     width: int = 0
     height: int = 0
+    choices: list[str] = field(default_factory=list)
+    hint: str = ""
+    metadata: str = ""
+    video: str = ""
+    timing: Timing | None = None
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sample:

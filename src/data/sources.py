@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from datasets import Dataset
 
 from .checks import check_at_least
 from .scenes import load_scenes
 from .scenes.scene import SPLITS, Split
+from .video import FrameSampler
 
 
 class Source(Protocol):
@@ -23,9 +24,13 @@ class Source(Protocol):
     def load(self, cache_dir: Path) -> Dataset:
         """All samples in the columns of `ivcprune.data.sample.FEATURES`, in a fixed order.
 
-        What is downloaded or generated is kept under `cache_dir`. Several processes may load at
+        What is generated or converted is kept under `cache_dir`. Several processes may load at
         once. Images are not decoded here: a corrupt one must cost its own sample only.
         """
+
+    @property
+    def frames(self) -> FrameSampler | None:
+        """Which frames of a video are shown; None for a benchmark of images."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class ScenesSource:
     split: Split = "test"
     size: int = 1200
     seed: int = 0
+    frames: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:

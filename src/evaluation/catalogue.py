@@ -18,9 +18,11 @@ GROUPS = {
     "selector": "selector@policy.stages.<stage>.selector=<name>",
     "model": "model=<name>",
     "data": "data=<name>",
+    "data_group": "--multirun data=<group>",
     "prompt": "prompt@model.prompts=<name>",
     "trainer": "trainer=<name>",
     "logger": "logger=<name>",
+    "judge": "judge=<name>",
     "experiment": "--multirun experiment=<name>",
     "job": "job=<name>",
 }

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel, ProcessorMixin
 from ..api import prune
 from ..data.batch import Batch
 from ..data.sample import Sample
-from ..metrics.scoring import score
+from ..metrics.parsers import DEFAULT_PARSER
+from ..metrics.scoring import Conventions, read_reply
 from ..models.loading import ModelSpec
 from ..policy import PruningPolicy
 from ..statistics import PrefillStatistics
@@ -53,6 +54,7 @@ class PredictModule(LightningModule):
         policy: how its visual tokens are pruned.
         attention: "auto", "flash", "sdpa" or "eager".
         overlay_ids: the samples that get an overlay.
+        parser: how answers are read; see `ivcprune.metrics.parsers`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PredictModule(LightningModule):
         policy: PruningPolicy,
         attention: str,
         overlay_ids: Collection[str] = (),
+        parser: str = DEFAULT_PARSER,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -69,12 +72,15 @@ class PredictModule(LightningModule):
         self.policy = policy
         self.attention = attention
         self.overlay_ids = frozenset(overlay_ids)
+        self.parser = parser
         self.model: PreTrainedModel | None = None
 
     def configure_model(self) -> None:
         """Loads the model onto the device of this rank."""
         if self.model is None:
-            self.model = self.spec.load_model(
+            # Past nn.Module's registration: the model is where it belongs, perhaps on several
+            # devices, and Lightning would move a submodule to one.
+            self.__dict__["model"] = self.spec.load_model(
                 attention=self.attention, device=self.trainer.strategy.root_device
             )
 
@@ -93,6 +99,7 @@ class PredictModule(LightningModule):
         model: Any = self.model
         with prune(model, self.policy) as run, torch.inference_mode():
             run.identify([sample.id for sample in batch.samples])
+            run.annotate([annotated_boxes(sample) for sample in batch.samples])
             ids = model.generate(
                 **batch.inputs, max_new_tokens=self.spec.max_new_tokens, do_sample=False
             )
@@ -104,7 +111,8 @@ class PredictModule(LightningModule):
 
     def _row(self, batch: Batch, i: int, reply: str, stats: PrefillStatistics) -> SampleRow:
         sample = batch.samples[i]
-        parsed, value = score(sample, reply, self.spec.box_format, batch.input_sizes[i])
+        conventions = Conventions(self.spec.box_format, batch.input_sizes[i], self.parser)
+        reading = read_reply(sample, reply, conventions)
         return SampleRow(
             sample_id=sample.id,
             task=sample.task,
@@ -112,9 +120,10 @@ class PredictModule(LightningModule):
             category=sample.category,
             question=sample.question,
             prediction=reply,
-            parsed=parsed,
+            parsed=reading.parsed,
             target=target_of(sample),
-            score=value,
+            score=reading.score,
+            settled=reading.settled,
             n_visual=stats.n_visual[i],
             n_kept=len(stats.kept[i]),
             kept_by_stage=json.dumps({name: n[i] for name, n in stats.kept_by_stage.items()}),
@@ -130,6 +139,7 @@ class PredictModule(LightningModule):
         overlays = []
         for i in wanted:
             sample = batch.samples[i]
+            located = sample.task == "grounding"
             entry = {
                 "sample_id": sample.id,
                 "maps": [
@@ -143,15 +153,28 @@ class PredictModule(LightningModule):
                     if m.sample == i
                 ],
                 "input_size": list(batch.input_sizes[i]),
-                "predicted_box": json.loads(rows[i].parsed or "null") if sample.boxes else None,
+                "predicted_box": json.loads(rows[i].parsed or "null") if located else None,
                 "true_box": list(sample.boxes[0]) if sample.boxes else None,
             }
             overlays.append(Overlay(sample.id, sample.images[0], entry))
         return overlays
 
 
+def annotated_boxes(sample: Sample) -> list[list[float]]:
+    """The true boxes as fractions of the image's width and height, cut off at its edges.
+
+    A box without an area covers nothing, and is left out.
+    """
+    size = (sample.width, sample.height, sample.width, sample.height)
+    return [
+        [min(max(coordinate / side, 0.0), 1.0) for coordinate, side in zip(box, size, strict=True)]
+        for box in sample.boxes
+        if box[0] < box[2] and box[1] < box[3]
+    ]
+
+
 def target_of(sample: Sample) -> str:
     """The truth as text: the true box as JSON, or the accepted answers."""
-    if sample.boxes:
+    if sample.task == "grounding":
         return json.dumps([round(coordinate, 2) for coordinate in sample.boxes[0]])
     return " | ".join(sample.answers)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import torch
@@ -20,6 +21,7 @@ from ..build import build_trainer
 from ..data.checks import check_at_least
 from . import results
 from .environment import environment
+from .judging import settle
 from .module import PredictModule
 from .preparation import Plan, prepare
 from .progress import ProgressReport
@@ -52,6 +54,7 @@ def run(cfg: DictConfig) -> None:
     label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
     trainer = build_trainer(cfg, [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)])
     _refuse_parallel_sweep(trainer)
+    plan.spec.check_devices(trainer.world_size)
     plan.spec.check_attention(cfg.attention, trainer.strategy.root_device)
     with plan.run_dir.lock(trainer.global_rank):
         if not trainer.is_global_zero:
@@ -77,7 +80,12 @@ def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
     if data.remaining == 0:
         return
     module = PredictModule(
-        plan.spec, plan.processor, plan.policy, cfg.attention, data.ids[: cfg.overlays]
+        plan.spec,
+        plan.processor,
+        plan.policy,
+        cfg.attention,
+        data.ids[: cfg.overlays],
+        plan.parser,
     )
     with warnings.catch_warnings():
         # Advice on loops in general, and deprecations between Lightning and PyTorch.
@@ -91,15 +99,20 @@ def _announce(plan: Plan) -> None:
         log.info("already finished: nothing to compute")
     elif finished:
         log.info("resumed: %d of %d samples were finished", finished, total)
+    if obstacle := plan.judge.obstacle():
+        log.warning("%s, so nothing is judged: set it and run the command again", obstacle)
 
 
 def _finish(cfg: DictConfig, plan: Plan) -> None:
-    """Merges the rows of all ranks, writes the results, reports them."""
+    """Merges the rows of all ranks, has them judged, writes the results, reports them."""
     run_dir, data = plan.run_dir, plan.data
     rows = results.complete_failures(
         merge(read_rows(run_dir.sample_files), data.ids), data.selected
     )
     failed = [row for row in rows if row.error is not None]
+    cache_dir = Path(cfg.paths.cache_dir).expanduser()
+    rows, judgement = settle(rows, data.selected, plan.judge, plan.metrics, cache_dir)
+    benchmark = results.benchmark_scores(plan.metrics, data.selected, rows)
     status = replace(
         run_dir.read_status() or new_status(),
         state="done",
@@ -109,7 +122,8 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         updated=now(),
     )
     names = {"policy": plan.policy.name, "model": plan.spec.name, "data": data.source.name}
-    metrics = names | {"layers": plan.layers} | results.metrics(rows, status)
+    figures = results.metrics(rows, status, benchmark, judgement)
+    metrics = names | {"layers": plan.layers} | figures
     results.write_samples(run_dir, rows)
     results.write_tokens(run_dir, data.ids[: cfg.overlays])
     run_dir.write_json("metrics.json", metrics)

@@ -6,26 +6,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
-from transformers import AutoConfig, ProcessorMixin
+from transformers import ProcessorMixin
 
 from ..api import bind
-from ..build import build_logger, build_model_spec, build_policy, build_source
+from ..build import build_judge, build_logger, build_model_spec, build_policy, build_source
 from ..data.checks import check_at_least
 from ..data.datamodule import PredictData
-from ..data.prompts import check_prompts
-from ..metrics.scoring import check_tasks
+from ..data.prompts import check_prompts, for_benchmark
+from ..judge import Judge
+from ..metrics.aggregators import MEAN, check_metrics
+from ..metrics.parsers import DEFAULT_PARSER
+from ..metrics.scoring import check_parser
 from ..models.checkpoint import locate
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.loggers import RunLogger
+from .results import scored_samples
 from .run_directory import RunDirectory
 from .run_key import as_file_name, run_key
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of a run, each checked; `layers` is the layer of each stage in this model."""
+    """The parts of a run, each checked.
+
+    Attributes:
+        layers: the layer of each stage in this model.
+        parser: how answers are read, `data.parser`.
+        metrics: how scores are put together, `data.metrics`.
+    """
 
     policy: PruningPolicy
     layers: dict[str, int]
@@ -33,6 +43,9 @@ class Plan:
     processor: ProcessorMixin
     data: PredictData
     logger: RunLogger
+    judge: Judge
+    parser: str
+    metrics: str
     run_dir: RunDirectory
 
 
@@ -49,16 +62,17 @@ def prepare(cfg: DictConfig) -> Plan:
             "digits and . _ = + -"
         )
     policy, spec = build_policy(cfg), build_model_spec(cfg)
-    source, logger = build_source(cfg), build_logger(cfg)
+    source, logger, judge = build_source(cfg), build_logger(cfg), build_judge(cfg)
     logger.check()
     spec.check()
     layers = resolve_layers(policy, spec)
     processor = spec.load_processor()
+    prompts = for_benchmark(spec.prompts, source.name)
     data = PredictData(
         source=source,
         family=family_named(spec.family),
         processor=processor,
-        prompts=spec.prompts,
+        prompts=prompts,
         batch_size=cfg.batch_size,
         cache_dir=Path(cfg.paths.cache_dir).expanduser(),
         limit=cfg.data.limit,
@@ -66,11 +80,13 @@ def prepare(cfg: DictConfig) -> Plan:
         num_workers=cfg.num_workers,
     )
     data.setup()
-    check_prompts(spec.prompts, data.tasks, spec.name)
-    check_tasks(data.tasks)
+    check_prompts(prompts, data.tasks, spec.name)
+    parser, metrics = cfg.data.get("parser", DEFAULT_PARSER), cfg.data.get("metrics", MEAN)
+    check_parser(parser, data.tasks)
+    check_metrics(metrics, scored_samples(data.selected))
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
-    return Plan(policy, layers, spec, processor, data, logger, run_dir)
+    return Plan(policy, layers, spec, processor, data, logger, judge, parser, metrics, run_dir)
 
 
 def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
@@ -79,5 +95,6 @@ def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
     Raises:
         ValueError: a stage does not fit the model.
     """
-    config = AutoConfig.for_model(**locate(spec.path, spec.revision).config())
-    return bind(policy, family_named(spec.family), config).layers
+    family = family_named(spec.family)
+    config = family.read_config(locate(spec.path, spec.revision).config())
+    return bind(policy, family, config).layers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from ..metrics.aggregate import aggregate
+from ..metrics.aggregators import MEAN, aggregator_named
+from ..metrics.figures import ScoredSample, evaluate
+from .judging import Judgement
 from .run_directory import RunDirectory, Status
 from .run_key import as_file_name
 from .sample_log import SampleRow
@@ -32,6 +35,8 @@ SCHEMA = pa.schema(
         "kept_by_stage": pa.string(),
         "average_tokens": pa.float64(),
         "kv_bytes": pa.int64(),
+        "settled": pa.bool_(),
+        "judge": pa.string(),
         "error": pa.string(),
         "rank": pa.int32(),
     }
@@ -40,6 +45,8 @@ SCHEMA = pa.schema(
 
 DESCRIPTION = ("category", "question")
 """What rows take from the dataset; a sample that could not be read does not bring it along."""
+
+FOR_METRICS = ["id", "group_id", "category", "answers", "metadata"]
 
 
 def complete_failures(rows: Sequence[SampleRow], dataset: Dataset) -> list[SampleRow]:
@@ -53,14 +60,51 @@ def complete_failures(rows: Sequence[SampleRow], dataset: Dataset) -> list[Sampl
     ]
 
 
-def metrics(rows: Sequence[SampleRow], status: Status) -> dict[str, Any]:
+def scored_samples(dataset: Dataset, rows: Sequence[SampleRow] = ()) -> list[ScoredSample]:
+    """What a benchmark's metric reads: the samples of a canonical dataset, with their rows' scores.
+
+    A sample without a row has no score.
+    """
+    by_id = {row.sample_id: row for row in rows}
+    return [
+        _scored(sample, by_id.get(sample["id"])) for sample in dataset.select_columns(FOR_METRICS)
+    ]
+
+
+def _scored(sample: Mapping[str, Any], row: SampleRow | None) -> ScoredSample:
+    return ScoredSample(
+        id=sample["id"],
+        group_id=sample["group_id"],
+        category=sample["category"],
+        parsed=row.parsed if row else "",
+        answers=sample["answers"],
+        score=row.score if row else None,
+        metadata=json.loads(sample["metadata"] or "{}"),
+        prediction=row.prediction if row else "",
+    )
+
+
+def metrics(
+    rows: Sequence[SampleRow],
+    status: Status,
+    benchmark: Mapping[str, Any] | None = None,
+    judgement: Judgement | None = None,
+) -> dict[str, Any]:
     """The figures of `metrics.json`: scores, and cost as measured on the cache.
 
     `n` counts failed samples; scores and costs are means over the others. `average_tokens` is over
-    samples with visual tokens, and None where there are none.
+    samples with visual tokens, and None where there are none. Scores are the mean of every task in
+    percent, then the benchmark's own metrics, in percent but for those that `units` names.
+    `headline` names the scores that a table over benchmarks quotes.
+
+    Args:
+        benchmark: what `benchmark_scores` gives; None where the benchmark has no metric of its own.
+        judgement: what the judge was asked.
     """
     scores = aggregate(asdict(row) for row in rows)
     categories = scores.pop("categories")
+    benchmark = benchmark or {"scores": {}, "categories": {}, "units": {}}
+    headline = list(benchmark["scores"])[:1] or list(scores)
     shares = [row.average_tokens for row in rows if row.average_tokens is not None and row.n_visual]
     sizes = [row.kv_bytes for row in rows if row.kv_bytes is not None]
     return {
@@ -68,11 +112,25 @@ def metrics(rows: Sequence[SampleRow], status: Status) -> dict[str, Any]:
         "errors": sum(row.error is not None for row in rows),
         "average_tokens": fmean(shares) if shares else None,
         "kv_bytes_per_sample": fmean(sizes) if sizes else None,
-        "scores": scores,
-        "categories": categories,
+        "scores": {**scores, **benchmark["scores"]},
+        "categories": {**categories, **benchmark["categories"]},
+        "units": benchmark["units"],
+        "headline": headline,
+        "judge": judgement.as_json() if judgement else None,
         "seconds": round(status.seconds, 3),
         "samples_per_second": status.samples_per_second,
     }
+
+
+def benchmark_scores(
+    name: str, dataset: Dataset, rows: Sequence[SampleRow]
+) -> dict[str, Any] | None:
+    """The metrics that `data.metrics` names; None for "mean", which adds none to those of tasks."""
+    if name == MEAN:
+        return None
+    aggregator = aggregator_named(name)
+    result = evaluate(aggregator, scored_samples(dataset, rows))
+    return asdict(result) | {"units": dict(aggregator.units)}
 
 
 def write_samples(run_dir: RunDirectory, rows: Sequence[SampleRow]) -> None:

@@ -16,11 +16,13 @@ class SampleRow:
     Attributes:
         parsed: what was read from `prediction`: a box as JSON, or the normalised answer.
         target: the true box as JSON, or the accepted answers separated by " | ".
-        score: in [0, 1]; None where the sample failed.
+        score: in [0, 1]; None where the sample failed, or only a judge could have told.
         n_visual, n_kept: visual tokens before pruning, and after the last stage.
         kept_by_stage: JSON, visual tokens left after each stage by its name.
         average_tokens: share of the visual tokens in the KV cache, mean over layers.
         kv_bytes: size of this sample's part of the KV cache after the prefill.
+        settled: False where exact matching could not read the prediction.
+        judge: name of the judge that `parsed` and `score` are from; "" where they are not.
         error: why the sample failed; None where it did not.
         rank: of the process that computed it.
     """
@@ -39,6 +41,8 @@ class SampleRow:
     kept_by_stage: str = "{}"
     average_tokens: float | None = None
     kv_bytes: int | None = None
+    settled: bool = True
+    judge: str = ""
     error: str | None = None
 
 

@@ -16,17 +16,28 @@ from .console import table_console
 def print_summary(metrics: Mapping[str, Any]) -> None:
     """One row: scores (95 % interval), average share of tokens in the KV cache, its size, speed.
 
+    Of a benchmark with metrics of its own the headline stands in the table, the others below it.
+
     Args:
         metrics: content of `metrics.json`.
     """
-    table_console().print(_table(metrics))
+    console = table_console()
+    console.print(_table(metrics))
+    others = [
+        f"{name} {_in_words(figures)}"
+        for name, figures in metrics["scores"].items()
+        if name not in _headline(metrics)
+    ]
+    if others:
+        console.print(", ".join(others), highlight=False)
+    if judgement := judgement_in_words(metrics.get("judge")):
+        console.print(judgement, highlight=False)
 
 
 def _table(metrics: Mapping[str, Any]) -> Table:
     cells = {"policy": metrics["policy"]}
-    for task, figures in metrics["scores"].items():
-        score = Score(**figures)
-        cells[task] = f"{number(score.value)} ({interval(score)})"
+    for name in _headline(metrics):
+        cells[name] = _in_words(metrics["scores"][name])
     share, n_bytes = metrics["average_tokens"], metrics["kv_bytes_per_sample"]
     cells["tokens"] = percent(None if share is None else 100 * share)
     cells["KV/sample"] = MISSING if n_bytes is None else size(n_bytes)
@@ -38,3 +49,31 @@ def _table(metrics: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
     table.add_row(*cells.values())
     return table
+
+
+def _headline(metrics: Mapping[str, Any]) -> list[str]:
+    return metrics.get("headline") or list(metrics["scores"])
+
+
+def _in_words(figures: Mapping[str, Any]) -> str:
+    score = Score(**figures)
+    return f"{number(score.value)} ({interval(score)})"
+
+
+def judgement_in_words(judge: Mapping[str, Any] | None) -> str:
+    """What exact matching could not read, and what became of it; "" where it read all.
+
+    Args:
+        judge: `judge` of `metrics.json`.
+    """
+    if not judge or not judge["cases"]:
+        return ""
+    cases, settled = judge["cases"], judge["settled"]
+    words = f"{cases} replies could not be read by exact rules: judge={judge['name']}"
+    if judge["obstacle"]:
+        words += f" was not asked, for {judge['obstacle']}"
+    else:
+        words += f" settled {settled}"
+    if settled < cases:
+        words += f"; {cases - settled} count as wrong, or are left out where only a judge can tell"
+    return words

@@ -13,9 +13,11 @@ Size = tuple[int, int]
 """(width, height) in pixels."""
 
 _INTEGER = re.compile(r"-?[0-9]+")
-_BBOX_2D = re.compile(
-    r'"bbox_2d"\s*:\s*\[\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*\]'
-)
+_DIGITS = r"\s*(-?[0-9]+)\s*"
+_NUMBER = r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*"
+_LIST = re.compile(rf"\[{','.join([_NUMBER] * 4)}\]")
+_BBOX_2D = re.compile(rf'"bbox_2d"\s*:\s*\[{",".join([_DIGITS] * 4)}\]')
+_CORNERS = re.compile(rf"\({_DIGITS},{_DIGITS}\)\s*,\s*\({_DIGITS},{_DIGITS}\)")
 
 
 def parse_box(text: str, box_format: str, input_size: Size, original_size: Size) -> Box | None:
@@ -68,8 +70,60 @@ def _qwen2_5_vl(text: str, input_size: Size, original_size: Size) -> Box | None:
     The published evaluation resizes the TRUE box instead and assumes that only rounding to
     multiples of 28 takes place; undoing the actual resize holds under pixel limits as well.
     """
-    match = _BBOX_2D.search(text)
-    return _rescale(match.groups() if match else (), input_size, original_size)
+    return _rescale(_groups(_BBOX_2D, text), input_size, original_size)
+
+
+def _qwen2_vl(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """`<|box_start|>(102,204),(307,409)<|box_end|>`, in thousandths of the image."""
+    return _rescale(_groups(_CORNERS, text), (1000, 1000), original_size)
+
+
+def _qwen3_vl(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """`"bbox_2d": [102, 204, 307, 409]`, in thousandths of the image."""
+    return _rescale(_groups(_BBOX_2D, text), (1000, 1000), original_size)
+
+
+def _normalised_1000(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """InternVL: `<box>[[102, 204, 307, 409]]</box>`, in thousandths of the image.
+
+    As published: numbers whose sum is below 4 are fractions of the image instead.
+    """
+    numbers = _groups(_LIST, text)
+    units = 1 if sum(map(float, numbers)) < 4 else 1000
+    return _rescale(numbers, (units, units), original_size)
+
+
+def _deepseek_vl2(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """`<|det|>[[102, 204, 307, 409]]<|/det|>`, where 999 is the far edge of the image.
+
+    999 is what the model's own parser divides by; the published evaluation divides by 1000.
+    """
+    return _rescale(_groups(_LIST, text), (999, 999), original_size)
+
+
+def _unit(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """`[0.1, 0.2, 0.3, 0.4]`, in fractions of the centre square that LLaVA-1.5 is shown.
+
+    Its image processor in transformers scales the shorter side and cuts off the ends of the longer
+    one, so a target outside the square cannot be answered. No published evaluation asks LLaVA-1.5
+    for boxes under this processor: the reading is inferred from what the model sees.
+    """
+    return _rescale_square(_groups(_LIST, text), min(original_size), original_size)
+
+
+def _unit_padded(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """Like `unit`, of the square to which LLaVA's own code pads an image, evenly on both ends."""
+    return _rescale_square(_groups(_LIST, text), max(original_size), original_size)
+
+
+def _unit_whole(text: str, input_size: Size, original_size: Size) -> Box | None:
+    """`[0.1, 0.2, 0.3, 0.4]`, in fractions of the whole image."""
+    return _rescale(_groups(_LIST, text), (1, 1), original_size)
+
+
+def _groups(pattern: re.Pattern[str], text: str) -> Sequence[str]:
+    match = pattern.search(text)
+    return match.groups() if match else ()
 
 
 def _rescale(numbers: Sequence[str], input_size: Size, original_size: Size) -> Box | None:
@@ -87,8 +141,24 @@ def _rescale(numbers: Sequence[str], input_size: Size, original_size: Size) -> B
     return box if all(map(math.isfinite, box)) else None
 
 
+def _rescale_square(numbers: Sequence[str], side: int, original_size: Size) -> Box | None:
+    """From fractions of a square of `side` original pixels around the centre of the image."""
+    box = _rescale(numbers, (1, 1), (side, side))
+    if box is None:
+        return None
+    left, top = ((length - side) / 2 for length in original_size)
+    return (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+
+
 BOX_FORMATS: dict[str, Callable[[str, Size, Size], Box | None]] = {
+    "deepseek_vl2": _deepseek_vl2,
+    "normalised_1000": _normalised_1000,
     "plain": _plain,
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen2_vl": _qwen2_vl,
+    "qwen3_vl": _qwen3_vl,
+    "unit": _unit,
+    "unit_padded": _unit_padded,
+    "unit_whole": _unit_whole,
 }
 """How each model family writes boxes: (reply, input size, original size) -> box."""

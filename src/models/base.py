@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from ..rows import Row
 from ..tokens import VisualTokens
+from .vision_towers.base import VisionTower
 
 SELECTION_LAYER = "ivcprune_selection_layer"
 """Key of a checkpoint's config.json for a layer that was chosen for it (paper A.2)."""
 
-Rotary = tuple[Tensor, Tensor]
-"""cos and sin of a decoder's rotary embedding."""
+Rotary = Tensor | tuple[Tensor, ...]
+"""What a decoder hands its layers as rotary embedding: cos and sin, or complex rotations."""
+
+
+def each_rotary(change: Callable[[Tensor], Tensor], rotary: Rotary) -> Rotary:
+    """The same change of every tensor of a rotary embedding."""
+    return change(rotary) if isinstance(rotary, Tensor) else tuple(map(change, rotary))
+
+
+def each_pair(change: Callable[[Tensor, Tensor], Tensor], first: Rotary, second: Rotary) -> Rotary:
+    """A function of the tensors of two rotary embeddings of the same kind."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return change(first, second)
+    return tuple(change(x, y) for x, y in zip(first, second, strict=True))
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,8 @@ class Block:
         xy: centre of each token in the original image in [0, 1], float `[n, 2]` on the CPU.
         special: newline and separator tokens, bool `[n]`, or None for none.
         eligible: tokens that a ranking may take, bool `[n]`, or None for all.
+        thumbnail_cell: of a tile, the cell of the image's thumbnail that shows the area of each
+            token, long `[n, 2]`, (-1, -1) for none; None where that is not known.
     """
 
     sample: int
@@ -44,6 +65,7 @@ class Block:
     xy: Tensor
     special: Tensor | None = None
     eligible: Tensor | None = None
+    thumbnail_cell: Tensor | None = None
 
     @classmethod
     def full(cls, sample: int, image: int, kind: str, grid: tuple[int, int], start: int) -> Block:
@@ -99,7 +121,7 @@ def visual_tokens(
         block=torch.arange(len(blocks), device=device)[:, None].expand(-1, max(counts)),
         index=index,
         slot=index,
-        ordinal=(torch.tensor(offsets)[:, None] + column).to(device),
+        ordinal=_ordinals(offsets, counts).to(device),
         cell=_pad([block.cell for block in blocks], device),
         xy=_pad([block.xy for block in blocks], device),
         positions=positions[:, sample[:, None], index],
@@ -107,8 +129,23 @@ def visual_tokens(
         frequency_axis=frequency_axis.to(device),
         special=_pad(special, device),
         eligible=_pad(eligible, device),
+        added=torch.zeros_like(index, dtype=torch.bool),
         seeds=tuple(seeds),
+        thumbnail_cell=_thumbnail_cells(blocks, device),
     )
+
+
+def _thumbnail_cells(blocks: Sequence[Block], device: torch.device) -> Tensor | None:
+    cells = [b.thumbnail_cell if b.kind == "tile" else b.cell for b in blocks]
+    known = [cell for cell in cells if cell is not None]
+    return _pad(known, device) if len(known) == len(cells) else None
+
+
+def _ordinals(offsets: Sequence[int], counts: Sequence[int]) -> Tensor:
+    """Number of each token among its sample's; padding repeats the row's last token."""
+    column = torch.arange(max(counts))
+    last = torch.tensor(counts)[:, None] - 1
+    return torch.tensor(offsets)[:, None] + torch.minimum(column, last)
 
 
 def _pad(items: list[Tensor], device: torch.device) -> Tensor:
@@ -193,10 +230,24 @@ class Family(ABC):
         """Rotary axis that turns each of the n frequencies, long `[n]`."""
         return torch.zeros(n, dtype=torch.long)
 
-    def rotary(self, decoder: Any, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin `[B, S, D]` for position ids `[B, S]` (one rotary axis)."""
-        cos, sin = decoder.rotary_emb(hidden, positions)
-        return cos, sin
+    def rotary(self, decoder: Any, hidden: Tensor, positions: Tensor) -> Rotary:
+        """The rotary embedding for position ids `[B, S]` (one rotary axis), e.g. cos and sin."""
+        rotary: Rotary = decoder.rotary_emb(hidden, positions)
+        return rotary
+
+    def layer_additions(
+        self, arguments: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], dict[int, Tensor]]:
+        """What the decoder itself adds to hidden states between its layers (deepstack).
+
+        Args:
+            arguments: keyword arguments of the decoder.
+
+        Returns:
+            the arguments without what makes the decoder do so, and for each layer what is to be
+            added to its output, `[B, S, E]`: the pruner adds it for the tokens that are left.
+        """
+        return arguments, {}
 
     def cached_values(self, layer: nn.Module, keys: Tensor, values: Tensor) -> Tensor:
         """Value vectors `[B, H_kv, S, D]` from what the layer's cache holds."""
@@ -229,7 +280,26 @@ class Family(ABC):
             states = getattr(attention, norm)(states)
         return states.transpose(1, 2)
 
+    def vision_tower(self, core: Any) -> VisionTower:
+        """Where the layers of the vision tower are, for selectors that ask for its signals.
+
+        Raises:
+            ValueError: the family offers none.
+        """
+        from .registry import families  # which imports every family, and so this module
+
+        offering = [f.name for f in families() if type(f).vision_tower is not Family.vision_tower]
+        raise ValueError(
+            f"features and attention of the vision tower are not offered by the family "
+            f"{self.name!r}, only by {', '.join(offering)}: choose a selector that does not need "
+            "them, or give the family a `vision_tower`"
+        )
+
     # Loading -----------------------------------------------------------------------------------
+
+    def read_config(self, config: Mapping[str, Any]) -> PretrainedConfig:
+        """The model's configuration from a checkpoint's `config.json`."""
+        return AutoConfig.for_model(**config)
 
     def load_processor(self, folder: Path) -> Any:
         """The processor of a checkpoint folder, for images and text; needs no torchvision."""

@@ -18,7 +18,7 @@ _BUNDLED = "bundled:"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SINGLE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt"]
+_NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
 _HUB_TIMEOUT = 10.0  # seconds
 
 

@@ -8,6 +8,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from .base import Block, Family, is_visual
+from .vision_towers.base import VisionTower
+from .vision_towers.batched import class_token_tower
 
 PUBLISHED_LAYERS = {32: 16}
 """Selection layer by depth in the published code (7B); the paper's text says 15."""
@@ -33,7 +35,7 @@ class Llava(Family):
     def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
         config = core.config
         side = config.vision_config.image_size // config.vision_config.patch_size
-        where = is_visual(inputs, config.image_token_id).nonzero()
+        where = is_visual(inputs, config.image_token_id).nonzero().tolist()
         n = side * side
         if len(where) % n:
             raise ValueError(
@@ -41,10 +43,20 @@ class Llava(Family):
                 "image: pass input_ids as the processor returns them"
             )
         blocks: list[Block] = []
-        for sample, start in where[::n].tolist():
+        for (sample, start), last in zip(where[::n], where[n - 1 :: n], strict=True):
+            if last != [sample, start + n - 1]:
+                raise ValueError(
+                    f"image tokens of sample {sample} from {start} on are not {n} in a row: "
+                    "pass input_ids as the processor returns them"
+                )
             image = blocks[-1].image + 1 if blocks and blocks[-1].sample == sample else 0
             blocks.append(Block.full(sample, image, "image", (side, side), start))
         return blocks
+
+    def vision_tower(self, core: Any) -> VisionTower:
+        layers = [layer.self_attn for layer in core.vision_tower.encoder.layers]
+        patch = core.config.vision_config.patch_size
+        return class_token_tower(core, layers, (patch, patch))
 
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         height, width = inputs["pixel_values"].shape[-2:]

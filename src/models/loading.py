@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from ..metrics.boxes import BOX_FORMATS
 from .checkpoint import locate
 from .registry import family_named, family_of
 
@@ -19,7 +20,7 @@ _DTYPES = {
     "float16": torch.float16,
     "float32": torch.float32,
 }
-_BOX_FORMATS = ("plain", "qwen2_5_vl")
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _ATTENTIONS = ("auto", "flash", "sdpa", "eager")
 
 
@@ -36,8 +37,10 @@ class ModelSpec:
         dtype: "auto" (bfloat16 on a GPU, float32 on a CPU), "bfloat16", "float16" or "float32".
         min_pixels, max_pixels: image sizes (in pixels, area) between which images are not rescaled;
             None = as the checkpoint says.
-        box_format: how the model writes boxes, "plain" or "qwen2_5_vl".
+        box_format: how the model writes boxes, a key of `ivcprune.metrics.boxes.BOX_FORMATS`.
         max_new_tokens: limit of the greedy generation.
+        device_map: None = on one device; "auto" (or another strategy of transformers) spreads the
+            layers over all visible GPUs, for models that one does not hold.
     """
 
     name: str
@@ -50,12 +53,15 @@ class ModelSpec:
     max_pixels: int | None = None
     box_format: str = "plain"
     max_new_tokens: int = 512
+    device_map: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, str):
             raise ValueError(f"model.path is {self.path!r}: it must be a folder or a hub id")
         _require_choice("model.dtype", self.dtype, _DTYPES)
-        _require_choice("model.box_format", self.box_format, _BOX_FORMATS)
+        _require_choice("model.box_format", self.box_format, BOX_FORMATS)
+        if self.device_map is not None:
+            _require_choice("model.device_map", self.device_map, _DEVICE_MAPS)
         for field in ("min_pixels", "max_pixels", "max_new_tokens"):
             value = getattr(self, field)
             if value is not None and value < 1:
@@ -104,6 +110,15 @@ class ModelSpec:
         """
         return attention_implementation(attention, *self._placement(device))
 
+    def check_devices(self, processes: int) -> None:
+        """Raises ValueError where every one of several processes would spread over all GPUs."""
+        if self.device_map is not None and processes > 1:
+            raise ValueError(
+                f"model.device_map={self.device_map!r} spreads the model over all visible GPUs, and "
+                f"{processes} processes would each do so: use one process (trainer=gpu), or "
+                "model.device_map=null"
+            )
+
     def _placement(self, device: torch.device | str | None) -> tuple[torch.device, torch.dtype]:
         target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         automatic = torch.bfloat16 if target.type == "cuda" else torch.float32
@@ -116,7 +131,8 @@ class ModelSpec:
 
         Args:
             attention: "auto", "flash", "sdpa" or "eager"; see `attention_implementation`.
-            device: None = the GPU where there is one, else the CPU.
+            device: None = the GPU where there is one, else the CPU. With a `device_map`, only
+                dtype and attention follow from it, and the inputs may be on any device.
 
         Raises:
             ValueError: `attention` cannot be had, or the checkpoint lacks weights of its model.
@@ -128,13 +144,16 @@ class ModelSpec:
             locate(self.path, self.revision).fetch(),
             dtype=dtype,
             attn_implementation=implementation,
+            **({} if self.device_map is None else {"device_map": self.device_map}),
         )
         if missing := sorted(loading["missing_keys"]):
             raise ValueError(
                 f"model.path={self.path!r} lacks {len(missing)} weights of its model, among them "
                 f"{missing[0]!r}, which would be random: give the complete checkpoint"
             )
-        return cast(PreTrainedModel, model.to(target).eval())
+        if self.device_map is None:
+            model = model.to(target)
+        return cast(PreTrainedModel, model.eval())
 
 
 def attention_implementation(attention: str, device: torch.device, dtype: torch.dtype) -> str:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from .base import Block, Family
 from .processors import ImageTextProcessor
+from .vision_towers.base import VisionTower
+from .vision_towers.packed import windowed_tower
 
 PUBLISHED_LAYERS = {28: 16, 36: 22, 64: 35}
 """Selection layer by depth, as published: 7B, 3B, 32B."""
+
+
+class Run(NamedTuple):
+    """An image or a frame: a run of visual tokens, and the positions (h, w) of its corners."""
+
+    sample: int
+    start: int
+    end: int
+    is_video: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.bottom - self.top + 1, self.right - self.left + 1
 
 
 class Qwen25VL(Family):
@@ -45,26 +65,36 @@ class Qwen25VL(Family):
         Grids are read from the positions, not from `image_grid_thw`: `generate` encodes the images
         beforehand and passes no grids, and beams repeat the sequences but not the grids.
         """
-        kinds = _token_kinds(core.config, inputs)
+        runs = _runs(_token_kinds(core.config, inputs), positions[-2:])
+        if not runs:
+            return []
+        joined = [False, *self._joined(runs, core, inputs)]
         blocks: list[Block] = []
-        image, previous = -1, (-1, -1)
-        for sample, start, end, is_video, *corners in _runs(kinds, positions[-2:]):
-            top, left, bottom, right = corners
-            grid = (bottom - top + 1, right - left + 1)
-            if grid[0] * grid[1] != end - start:
+        image, sample = -1, -1
+        for run, continues in zip(runs, joined, strict=True):
+            if run.grid[0] * run.grid[1] != run.end - run.start:
                 raise ValueError(
-                    f"{end - start} visual tokens of sample {sample} have position ids of a "
-                    f"{grid[0]} x {grid[1]} grid: pass mm_token_type_ids and the grids as the "
-                    "processor returns them, without them the model falls back to 1-D positions"
+                    f"{run.end - run.start} visual tokens of sample {run.sample} have position ids "
+                    f"of a {run.grid[0]} x {run.grid[1]} grid: pass mm_token_type_ids and the "
+                    "grids as the processor returns them, without them the model falls back to 1-D "
+                    "positions"
                 )
-            if sample != previous[0]:
-                image = -1
-            continues = is_video and previous == (sample, start)
+            if run.sample != sample:
+                image, sample = -1, run.sample
             image += not continues
-            previous = (sample, end)
-            kind = "frame" if is_video else "image"
-            blocks.append(Block.full(sample, image, kind, grid, start))
+            kind = "frame" if run.is_video else "image"
+            blocks.append(Block.full(run.sample, image, kind, run.grid, run.start))
         return blocks
+
+    def _joined(self, runs: Sequence[Run], core: Any, inputs: Mapping[str, Any]) -> Sequence[bool]:
+        """For each run but the first, whether it is one more frame of the video before it."""
+        return [
+            bool(run.is_video) and (run.sample, run.start) == (before.sample, before.end)
+            for before, run in pairwise(runs)
+        ]
+
+    def vision_tower(self, core: Any) -> VisionTower:
+        return windowed_tower(core.visual)
 
     def load_processor(self, folder: Path) -> Any:
         return ImageTextProcessor.from_pretrained(folder)
@@ -88,8 +118,8 @@ def _token_kinds(config: Any, inputs: Mapping[str, Any]) -> Tensor:
     return cast(Tensor, inputs["mm_token_type_ids"])
 
 
-def _runs(kinds: Tensor, positions: Tensor) -> list[list[int]]:
-    """One entry per image or frame: sample, start, end, is_video, top, left, bottom, right.
+def _runs(kinds: Tensor, positions: Tensor) -> list[Run]:
+    """Images and frames, in input order.
 
     Within a block the positions (h, w) ascend in raster order, so a new block begins where they do
     not, or where the kind of token changes.
@@ -113,4 +143,4 @@ def _runs(kinds: Tensor, positions: Tensor) -> list[list[int]]:
         *positions[:, sample, start],
         *positions[:, sample, last],
     ]
-    return torch.stack(columns, dim=1).tolist()
+    return [Run(*row) for row in torch.stack(columns, dim=1).tolist()]

@@ -1,24 +1,82 @@
-"""Which family a model belongs to."""
+"""Which family a model belongs to: the families of this package, and those that plugins bring."""
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
 from torch import nn
 
+from ..explain import one_line
 from .base import Family
+from .deepseek_vl2 import DeepseekVL2
+from .internvl import InternVL
 from .llava import Llava
+from .llava_onevision import LlavaOnevision
 from .qwen2_5_vl import Qwen25VL
+from .qwen2_vl import Qwen2VL
+from .qwen3_vl import Qwen3VL
 
-FAMILIES: tuple[Family, ...] = (Llava(), Qwen25VL())
+FAMILIES: tuple[Family, ...] = (
+    DeepseekVL2(),
+    InternVL(),
+    Llava(),
+    LlavaOnevision(),
+    Qwen25VL(),
+    Qwen2VL(),
+    Qwen3VL(),
+)
+"""Of this package; sorted by name."""
+
+PLUGINS = "ivcprune.families"
+"""Entry-point group whose values are `Family` subclasses or instances."""
+
+
+@cache  # asked for again and again; a broken plugin is reported once
+def families() -> tuple[Family, ...]:
+    """All families; those of this package come first, and so win."""
+    known = list(FAMILIES)
+    for plugin in sorted(entry_points(group=PLUGINS)):
+        try:
+            known.append(_load(plugin, {family.name for family in known}))
+        except Exception as error:  # a stranger's code, which may raise anything
+            print(f"family plugin {plugin.name!r} is left out: {one_line(error)}", file=sys.stderr)
+    return tuple(known)
+
+
+def _load(plugin: EntryPoint, taken: set[str]) -> Family:
+    """The family of an entry point.
+
+    Raises:
+        ImportError: it cannot be imported.
+        TypeError: it is no family, or not a complete one.
+        ValueError: its name is taken.
+    """
+    try:
+        found = plugin.load()
+        family: object = found() if isinstance(found, type) else found
+    except Exception as error:
+        raise ImportError(
+            f"{plugin.value} cannot be made ({type(error).__name__}: {one_line(error)})"
+        ) from error
+    if not isinstance(family, Family):
+        raise TypeError(f"{plugin.value} is {found!r}, no ivcprune.models.base.Family")
+    if not isinstance(getattr(family, "model_types", None), tuple):
+        raise TypeError(f"{plugin.value} has no tuple `model_types`")
+    if family.name in taken:
+        raise ValueError(f"there is a family {family.name!r} already: give it another name")
+    return family
 
 
 def supported() -> list[str]:
     """Names of the supported families."""
-    return sorted(family.name for family in FAMILIES)
+    return sorted(family.name for family in families())
 
 
 def family_named(name: str) -> Family:
     """The family of that name; ValueError with the known ones otherwise."""
-    for family in FAMILIES:
+    for family in families():
         if family.name == name:
             return family
     raise ValueError(f"unknown model family {name!r}: choose one of {', '.join(supported())}")
@@ -30,7 +88,7 @@ def family_of(model_type: str) -> Family:
     Raises:
         ValueError: no family covers it; lists those that are supported.
     """
-    for family in FAMILIES:
+    for family in families():
         if model_type in family.model_types:
             return family
     raise ValueError(

@@ -75,7 +75,7 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
 
 def _compare(runs: Sequence[Run]) -> Comparison:
     vanilla = next((run for run in runs if run.is_vanilla), None)
-    tasks = tuple(sorted({task for run in runs for task in run.scores}))
+    tasks = tuple(sorted({task for run in runs for task in run.shown}))
     labels = label_runs(runs)
     entries = [_entry(run, labels[run.key], vanilla) for run in runs]
     entries.sort(key=lambda entry: (not entry.run.is_vanilla, -_mean_score(entry.run), entry.label))
@@ -87,11 +87,11 @@ def _compare(runs: Sequence[Run]) -> Comparison:
 
 def _entry(run: Run, label: str, vanilla: Run | None) -> Entry:
     if vanilla is None:
-        cells = {task: Cell(score) for task, score in run.scores.items()}
+        cells = {task: Cell(score) for task, score in run.shown.items()}
         return Entry(run, label, cells, None, None, None)
     pairs = {} if run is vanilla else paired_differences(run.samples(), vanilla.samples())
     cells = {}
-    for task, score in run.scores.items():
+    for task, score in run.shown.items():
         before = vanilla.scores[task].value if task in vanilla.scores else None
         difference = mean_difference([pairs[task]]) if task in pairs else None
         cells[task] = Cell(score, _percent(score.value, before), difference)
@@ -135,7 +135,7 @@ def _ranks(figures: Mapping[str, float | None]) -> dict[str, int]:
 
 
 def _mean_score(run: Run) -> float:
-    values = [score.value for score in run.scores.values() if score.value is not None]
+    values = [score.value for score in run.shown.values() if score.value is not None]
     return fmean(values) if values else 0.0
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .paired import Difference
 from .runs import Score
 
@@ -57,3 +60,14 @@ def mark(difference: Difference | None) -> str:
     if difference is None or not difference.significant:
         return ""
     return "▲" if difference.value > 0 else "▼"
+
+
+def judged(name: str, judge: Mapping[str, Any] | None) -> str:
+    """What a judge settled of a run's unreadable replies, or would have had to; "" for nothing."""
+    if judge is None or not judge["cases"]:
+        return ""
+    if judge["settled"]:
+        return (
+            f"{name}: judge {judge['name']} settled {judge['settled']} of {judge['cases']} replies"
+        )
+    return f"{name}: {judge['cases']} replies that exact matching cannot read were not judged"

@@ -14,12 +14,16 @@ ORIGINS = ("ivcprune", "weights")
 
 
 def comparable(runs: Iterable[Run]) -> list[list[Run]]:
-    """Groups of runs with the same model, weights, prompts, samples and code; the newest first."""
+    """Groups of runs that may be compared, the newest first.
+
+    They share model, weights, prompts, samples, code and who judged the answers.
+    """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         components = [run.config.get("model"), run.config.get("data")]
         origins = [run.environment.get(name) for name in ORIGINS]
-        groups[_canonical(run.model, run.data, components, origins)].append(run)
+        judge = (run.judge or {}).get("name")
+        groups[_canonical(run.model, run.data, components, origins, judge)].append(run)
     return sorted(groups.values(), key=lambda group: -max(run.finished for run in group))
 
 

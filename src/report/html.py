@@ -12,6 +12,7 @@ from . import formats
 from .comparison import Comparison
 from .gallery import Exhibit, draw_gallery
 from .plots import SPREAD, Plot, draw_plots
+from .table import notes
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Section:
     comparison: Comparison
     plots: list[Plot]
     gallery: list[Exhibit]
+    notes: list[str]
 
 
 def render_page(
@@ -33,7 +35,7 @@ def render_page(
         unfinished: keys of runs that are not in the tables.
         gallery: how many samples are shown in pictures, for each comparison.
     """
-    sections = [Section(c, draw_plots(c), draw_gallery(c, gallery)) for c in comparisons]
+    sections = [Section(c, draw_plots(c), draw_gallery(c, gallery), notes(c)) for c in comparisons]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
     return environment.from_string(template).render(

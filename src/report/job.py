@@ -9,6 +9,7 @@ from rich.console import Console
 
 from .comparison import compare
 from .html import render_page
+from .leave_out import leave_out, read_ids
 from .runs import load_runs, unfinished_runs
 from .table import render
 
@@ -16,12 +17,13 @@ MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""
 
 
-def run(cfg: DictConfig, gallery: int = 6) -> None:
+def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     """Prints the comparison of all finished runs and writes `report.html` beside them.
 
     Args:
         cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
         gallery: how many samples are shown in pictures.
+        without: a `layer_choice.json`, whose samples are left out of every figure.
 
     Raises:
         FileNotFoundError: the experiment has no finished run.
@@ -31,6 +33,9 @@ def run(cfg: DictConfig, gallery: int = 6) -> None:
         raise ValueError(f"job.gallery is {gallery}: ask for 0 samples or more")
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     runs = load_runs(experiment)
+    if without is not None:
+        ids = read_ids(without)
+        runs = [rest for run in runs if (rest := leave_out(run, ids)).n]
     unfinished = unfinished_runs(experiment)
     if not runs:
         raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
@@ -41,6 +46,8 @@ def run(cfg: DictConfig, gallery: int = 6) -> None:
     for comparison in comparisons:
         console.print(render(comparison))
         console.print()
+    if without is not None:
+        console.print(f"without the samples of {without}\n", highlight=False, soft_wrap=True)
     if unfinished:
         console.print(f"not shown, unfinished: {', '.join(unfinished)}\n", highlight=False)
     page = experiment / "report.html"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Score:
-    """Mean score of one task with its 95 % interval, all in percent (None where n = 0)."""
+    """A score with its 95 % interval, in percent or in its own unit (None where n = 0)."""
 
     value: float | None
     low: float | None
@@ -37,7 +38,10 @@ class Run:
         average_tokens: measured share of the visual tokens in the KV cache, in [0, 1]; None
             where no sample has any.
         kv_bytes: size of the KV cache after the prefill, mean over samples; None where all failed.
-        scores: by task.
+        scores: by task, and by metric of the benchmark where it has its own.
+        headline: names of the scores that comparisons show.
+        units: of the scores that are not in percent.
+        judge: what a judge was asked, as in `metrics.json`; None without one.
         config: the resolved configuration.
         environment: `env.json`, what the run was computed with.
     """
@@ -53,6 +57,15 @@ class Run:
     scores: dict[str, Score]
     config: dict[str, Any]
     environment: dict[str, Any]
+    headline: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    judge: Mapping[str, Any] | None = None
+
+    @property
+    def shown(self) -> dict[str, Score]:
+        """The scores that comparisons show: the headline ones, else all."""
+        names = self.headline or tuple(self.scores)
+        return {name: self.scores[name] for name in names if name in self.scores}
 
     @property
     def key(self) -> str:
@@ -100,6 +113,9 @@ def load_run(folder: Path) -> Run:
             scores=scores,
             config=_read_config(folder / "config.yaml"),
             environment=_read_json(folder / "env.json", default={}),
+            headline=tuple(metrics.get("headline", ())),
+            units=metrics.get("units") or {},
+            judge=metrics.get("judge"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

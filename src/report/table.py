@@ -63,6 +63,16 @@ def _lines(first: str | Text, *others: str) -> Text:
     return Text.assemble(first, *((f"\n{other}", "dim") for other in others))
 
 
+def notes(comparison: Comparison) -> list[str]:
+    """Units other than percent, and what judges settled."""
+    units = {name: unit for entry in comparison.entries for name, unit in entry.run.units.items()}
+    judged = [formats.judged(entry.label, entry.run.judge) for entry in comparison.entries]
+    return [
+        *(f"{name}: in {units[name]}" for name in comparison.tasks if name in units),
+        *filter(None, judged),
+    ]
+
+
 def _legend(comparison: Comparison) -> Text:
     lines = ["tokens: measured share of the visual tokens in the KV cache"]
     if comparison.vanilla:
@@ -71,6 +81,7 @@ def _legend(comparison: Comparison) -> Text:
     else:
         lines.append("tasks: score in %, 95 % interval; run policy=none to compare with vanilla")
     lines.append("bold: best pruned policy; underlined: second best")
+    lines += notes(comparison)
     lines += [
         f"{entry.label}: {entry.run.errors} of {entry.run.n} samples failed"
         for entry in comparison.entries

@@ -1,34 +1,59 @@
 """What to keep: one idea a file, pure tensor code without knowledge of models or caches."""
 
 from .attention import FastVSelector, PDropSelector
-from .base import Budget, Ranked, Selector, signals_of, top
+from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
+from .divprune import DivPruneSelector
+from .feather import FeatherSelector, GridSelector
 from .foreground import RefineSelector, SeedSelector, similarity_received
+from .merging import MergeDropped
+from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, WindowPatternSelector
 from .random import RandomSelector
+from .recycling import Recycle
+from .sparsevlm import SparseVLMSelector
+from .text_attention import TextAttentionSelector
+from .thumbnails import ThumbnailSelector, ThumbnailToTiles
+from .vscan import VScanSelector
 from .windows import WindowFastVSelector
 
 __all__ = [
     "Among",
+    "AnnotatedSelector",
     "BorderSelector",
     "Budget",
+    "CornersSelector",
+    "DiagonalSelector",
+    "DivPruneSelector",
     "FastVSelector",
+    "FeatherSelector",
     "FirstTokenSelector",
+    "GridSelector",
     "IVCSelector",
     "MatchCount",
+    "MergeDropped",
     "PDropSelector",
     "Per",
     "RandomSelector",
     "Ranked",
+    "Recycle",
     "RefineSelector",
     "SeedSelector",
     "Selector",
+    "SparseVLMSelector",
+    "TextAttentionSelector",
+    "ThumbnailSelector",
+    "ThumbnailToTiles",
     "TopUp",
     "Union",
+    "VScanSelector",
     "WindowFastVSelector",
+    "WindowPatternSelector",
     "Without",
     "coordinate_scores",
+    "decision",
+    "mask_of",
     "signals_of",
     "similarity_received",
     "top",

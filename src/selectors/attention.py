@@ -14,8 +14,11 @@ from .base import Ranked, Rounding
 class FastVSelector(Ranked):
     """FastV (Chen et al. 2024): attention of the last token in the layer that just ran.
 
-    The row is a softmax over all keys, head mean, exactly the eager model's weights. `keep` is what
-    stays, so the paper's R = 50 % fraction pruned is `keep=0.5`, its R = 75 % is `keep=0.25`.
+    Formula: the row of softmax(q . k / sqrt(d)) over all keys, head mean, exactly the eager model's
+    weights. `keep` is what stays, so the paper's R = 50 % fraction pruned is `keep=0.5`, its
+    R = 75 % is `keep=0.25`.
+
+    Cost: one query row and all keys of one layer. Source: the official code. No deviation is known.
     """
 
     keep: float | int = 0.5
@@ -30,15 +33,24 @@ class FastVSelector(Ranked):
 class PDropSelector(Ranked):
     """PyramidDrop (Xing et al. 2025): attention of the last token in the layer about to run.
 
-    Its queries and keys are projected for the score only. `keep` is the cumulative share of the
-    original tokens, cut to an integer as in the official code.
+    Formula: FastV's, but of the layer that the stage enters: its queries and keys are projected for
+    the score only. `keep` is the cumulative share of the original tokens (`of: current` makes it a
+    share of what is left, as in VScan), cut to an integer as in the official code.
+
+    Cost: one query row and all keys of one layer. Source: the official code.
+    Deviation: the official code reassigns contiguous position ids; here that is the policy's
+    `positions`, whose default is "keep".
+
+    Attributes:
+        rope: whether queries and keys are rotated; the second stage of VScan scores without.
     """
 
     keep: float | int = 0.5
     _: KW_ONLY
     rounding: Rounding = "floor"
+    rope: bool = True
 
     needs = frozenset({Signal.ATTENTION_NEXT})
 
     def score(self, tokens: VisualTokens) -> Tensor:
-        return tokens.attention(layer="next")[:, 0]
+        return tokens.attention(layer="next", rope=self.rope)[:, 0]

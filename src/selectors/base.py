@@ -6,15 +6,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
+from ..selection import Selection
 from ..tokens import Signal, VisualTokens
 
 Rounding = Literal["round", "floor", "ceil"]
-Of = Literal["original", "current"]
+Of = Literal["original", "current", "eligible"]
 
 _ROUNDERS: dict[str, Callable[[float], int]] = {
     "round": round,
@@ -34,8 +35,11 @@ class Selector(ABC):
     needs: ClassVar[frozenset[Signal]] = frozenset()
 
     @abstractmethod
-    def select(self, tokens: VisualTokens) -> Tensor:
-        """Tokens to keep, bool `[R, N]`; what it says about padding is ignored."""
+    def select(self, tokens: VisualTokens) -> Tensor | Selection:
+        """Tokens to keep, bool `[R, N]`; what it says about padding is ignored.
+
+        A method that also merges states or adds tokens returns a `Selection`.
+        """
 
     def with_keep(self, keep: float) -> Selector:
         """The same selector with another total budget: a share of the original tokens.
@@ -48,10 +52,40 @@ class Selector(ABC):
             "of tokens: put it into a TopUp with a ranking that fills the rest"
         )
 
+    def within(self, keep: float) -> Selector:
+        """The same selector as a part of one whose total budget becomes `keep`.
+
+        Most parts stay as they are, for example coordinates, which are a fixed share.
+        """
+        return self
+
     @property
     def share(self) -> float | None:
         """Share of the original tokens that the budget asks for; None where there is no such."""
         return None
+
+
+def decision(selector: Selector, tokens: VisualTokens) -> Selection:
+    """What a selector decides, also where it only keeps tokens."""
+    chosen = selector.select(tokens)
+    return chosen if isinstance(chosen, Selection) else Selection(chosen)
+
+
+def mask_of(selector: Selector, tokens: VisualTokens) -> Tensor:
+    """What a selector inside another one keeps, bool `[R, N]`.
+
+    Raises:
+        TypeError: it also merges states or adds tokens, which has no place inside a set.
+    """
+    chosen = selector.select(tokens)
+    if isinstance(chosen, Selection):
+        name = type(selector).__name__
+        raise TypeError(
+            f"{name} merges or adds tokens, so it cannot be a part of another selector's set: put "
+            "MergeDropped or Recycle outermost (only Per may stand around them), with the whole "
+            "set inside"
+        )
+    return chosen
 
 
 def signals_of(selector: Selector) -> frozenset[Signal]:
@@ -72,11 +106,13 @@ def children(selector: Selector) -> Iterator[Selector]:
 
 def counts(tokens: VisualTokens, keep: float, of: Of, rounding: Rounding) -> list[int]:
     """A budget as a number of tokens in each row; see `Budget` for the arguments."""
-    base = tokens.original_count if of == "original" else tokens.count
     if isinstance(keep, int):
-        return [keep] * len(base)
+        return [keep] * len(tokens.rows)
+    totals = tokens.count
+    if of != "current":
+        totals = tokens.original_count if of == "original" else tokens.eligible_count
     # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
-    return [_ROUNDERS[rounding](round(keep * n, 9)) for n in base]
+    return [_ROUNDERS[rounding](round(keep * n, 9)) for n in totals]
 
 
 def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
@@ -94,7 +130,7 @@ def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
         raise ValueError(
             f"{name} is {keep}: a ratio must be in (0, 1]; write an integer for a count of tokens"
         )
-    check_choice(owner, "of", of, ("original", "current"))
+    check_choice(owner, "of", of, get_args(Of))
     check_choice(owner, "rounding", rounding, tuple(_ROUNDERS))
 
 
@@ -109,6 +145,7 @@ class OneBudget(Selector):
     """What selectors with one total `keep` of their rows share."""
 
     keep: float | int
+    of: Of
 
     def with_keep(self, keep: float) -> Selector:
         budgeted: Any = self
@@ -116,7 +153,8 @@ class OneBudget(Selector):
 
     @property
     def share(self) -> float | None:
-        return self.keep if isinstance(self.keep, float) else None
+        is_share = isinstance(self.keep, float) and self.of == "original"
+        return self.keep if is_share else None
 
 
 @dataclass(frozen=True)
@@ -125,7 +163,8 @@ class Budget(OneBudget):
 
     Attributes:
         keep: a ratio (float in (0, 1]) or a count (int).
-        of: what a ratio is of: the row's tokens before any pruning, or those left now.
+        of: what a ratio is of: the row's tokens before any pruning, those left now, or those that a
+            ranking may take now.
         rounding: how a ratio becomes a count; "round" is Python's (half to even), as published.
         minimum: never fewer than this.
     """
@@ -176,3 +215,11 @@ def top(score: Tensor, candidates: Tensor, k: Sequence[int] | Tensor) -> Tensor:
     order = score.masked_fill(~candidates, -torch.inf).argsort(dim=1, descending=True, stable=True)
     best = torch.arange(score.shape[1], device=score.device) < k[:, None]
     return torch.zeros_like(candidates).scatter_(1, order, best.expand_as(order)) & candidates
+
+
+def columns_of(mask: Tensor, width: int) -> Tensor:
+    """Columns of the tokens in a mask, bool `[R, N]`, ascending, long `[R, width]`.
+
+    Rows with fewer tokens are filled up with columns of others.
+    """
+    return (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]

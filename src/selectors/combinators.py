@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ..rows import Scope
+from ..selection import Selection
 from ..tokens import VisualTokens
-from .base import Of, OneBudget, Ranked, Rounding, Selector, check_budget, counts, top
+from .base import Of, OneBudget, Ranked, Rounding, Selector, check_budget, counts, mask_of, top
+from .regrouped import selection_to_parent
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,36 @@ class Union(Selector):
         return {str(number): member for number, member in enumerate(self.members)}
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        masks = [member.select(tokens) for member in self.named.values()]
+        masks = [mask_of(member, tokens) for member in self.named.values()]
         return torch.stack(masks).any(dim=0)
 
     def with_keep(self, keep: float) -> Selector:
-        """The members stay, and the one ranking among them fills up to `keep`."""
-        ranked = {n: m for n, m in self.named.items() if isinstance(m, Ranked)}
-        if len(ranked) != 1 or len(self.named) == 1:
+        """The members stay, and the ranking with the largest share fills up to `keep`."""
+        name = self._filling
+        if name is None or len(self.named) == 1:
             raise ValueError(
-                f"Union of {', '.join(self.named)} holds {len(ranked)} rankings beside fixed "
-                "sets: exactly one can fill a given share, so put them into a TopUp"
+                f"Union of {', '.join(self.named)} holds no ranking beside fixed sets whose share "
+                "is larger than the others': only such a one can fill a given share, so put them "
+                "into a TopUp"
             )
-        ((name, then),) = ranked.items()
-        first = replace(self, members={n: m for n, m in self.named.items() if n != name})
-        return TopUp(first=first, then=then, keep=keep)
+        others = replace(self, members={n: m for n, m in self.named.items() if n != name})
+        then = cast(Ranked, self.named[name])
+        return TopUp(first=others.within(keep), then=then, keep=keep)
+
+    def within(self, keep: float) -> Selector:
+        return replace(self, members={n: m.within(keep) for n, m in self.named.items()})
 
     @property
     def share(self) -> float | None:
-        shares = [m.share for m in self.named.values() if isinstance(m, Ranked)]
-        return shares[0] if len(shares) == 1 else None
+        return None if self._filling is None else self.named[self._filling].share
+
+    @property
+    def _filling(self) -> str | None:
+        """Name of the ranking with the largest share; None without one, or with two of them."""
+        shares = {n: m.share or 0.0 for n, m in self.named.items() if isinstance(m, Ranked)}
+        largest = max(shares.values(), default=0.0)
+        names = [name for name, share in shares.items() if share == largest]
+        return names[0] if len(names) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -81,21 +94,35 @@ class TopUp(OneBudget):
             raise TypeError(f"TopUp.then is {type(self.then).__name__}: it must be a ranking")
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        first = self.first.select(tokens) & tokens.valid
+        first = mask_of(self.first, tokens) & tokens.valid
         total = torch.tensor(counts(tokens, self.keep, self.of, self.rounding))
         k = first.sum(dim=1).maximum(total.to(first.device, non_blocking=True))
         score = self.then.score(tokens).masked_fill(first, torch.inf)
         return top(score, first | (tokens.eligible & tokens.valid), k)
 
+    def with_keep(self, keep: float) -> Selector:
+        return replace(self, first=self.first.within(keep), keep=keep, of="original")
+
 
 @dataclass(frozen=True)
 class Without(Selector):
-    """The complement: everything except what `selector` keeps."""
+    """Everything, or what `base` keeps, except what `selector` keeps."""
 
     selector: Selector
+    base: Selector | None = None
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        return ~self.selector.select(tokens) & tokens.valid
+        base = tokens.valid if self.base is None else mask_of(self.base, tokens)
+        return base & ~mask_of(self.selector, tokens) & tokens.valid
+
+    def with_keep(self, keep: float) -> Selector:
+        if self.base is None:
+            return super().with_keep(keep)
+        return replace(self, base=self.base.with_keep(keep))
+
+    @property
+    def share(self) -> float | None:
+        return None if self.base is None else self.base.share
 
 
 class Around(Selector):
@@ -120,12 +147,12 @@ class Among(Around):
     selector: Selector
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        return self.selector.select(tokens.restrict(self.candidates.select(tokens)))
+        return mask_of(self.selector, tokens.restrict(mask_of(self.candidates, tokens)))
 
 
 @dataclass(frozen=True)
 class Per(Around):
-    """`selector`, applied to each grid line, row (one block), image (or video) or sample."""
+    """`selector`, applied to each grid line, row (block), thumbnail, image (or video) or sample."""
 
     scope: Scope
     selector: Selector
@@ -136,9 +163,12 @@ class Per(Around):
                 f"Per.scope is {self.scope!r}: it must be one of {', '.join(get_args(Scope))}"
             )
 
-    def select(self, tokens: VisualTokens) -> Tensor:
+    def select(self, tokens: VisualTokens) -> Tensor | Selection:
         groups = tokens.regroup(self.scope)
-        return groups.to_parent(self.selector.select(groups))
+        chosen = self.selector.select(groups)
+        if isinstance(chosen, Selection):
+            return selection_to_parent(tokens, groups, chosen)
+        return groups.to_parent(chosen)
 
 
 @dataclass(frozen=True)
@@ -149,5 +179,5 @@ class MatchCount(Selector):
     like: Selector
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        k = (self.like.select(tokens) & tokens.valid).sum(dim=1)
+        k = (mask_of(self.like, tokens) & tokens.valid).sum(dim=1)
         return top(self.selector.score(tokens), tokens.eligible & tokens.valid, k)

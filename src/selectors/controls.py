@@ -13,7 +13,10 @@ from .random import uniform_per_token
 
 @dataclass(frozen=True)
 class FirstTokenSelector(Ranked):
-    """The first tokens of each row in input order."""
+    """The first tokens of each row in input order.
+
+    Cost: none. Source: a control of ours.
+    """
 
     keep: float | int = 1
 
@@ -25,8 +28,10 @@ class FirstTokenSelector(Ranked):
 class BorderSelector(Ranked):
     """Tokens on the border of the image, then the next ring, and so on.
 
-    Within a ring the order is random (reproducible per sample), so that a small budget is spread
-    around the image instead of filling its first line.
+    Formula: by the number of the ring. Within a ring the order is random (reproducible per sample),
+    so that a small budget is spread around the image instead of filling its first line.
+
+    Cost: none. Source: a control of ours.
     """
 
     keep: float | int = 0.1

@@ -64,10 +64,15 @@ SCORERS: dict[str, CoordinateScorer] = {
 class IVCSelector(Budget):
     """Implicit visual coordinate tokens (Eq. 8): top-k by V(m), united with top-k by U(m).
 
-    Content plays no part, only positions. `keep` is the share of EACH of the two rankings, as
-    published: 10 % means up to 20 % of the tokens, since the two sets hardly overlap. Scorers with
-    more rankings share the same total evenly. All tokens of a row can be coordinates, also
-    letterbox padding.
+    Formula: V(m) and U(m) are the sums of cos(m theta_k) and sin(m theta_k) over the rotary
+    frequencies. Content plays no part, only positions. `keep` is the share of EACH of the two
+    rankings, as published: 10 % means up to 20 % of the tokens, since the two sets hardly overlap.
+    Scorers with more rankings share the same total evenly. All tokens of a row can be coordinates,
+    also letterbox padding.
+
+    Cost: d / 2 sines and cosines a token. Source: the published code; the paper counts positions
+    from 1, here they are the model's own. Deviation: in float32, where the published bfloat16 ties
+    massively; ties go to the lower index.
 
     Attributes:
         coordinates: "published", "section_aware", "per_axis", or a scorer of your own.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..tokens import Signal, TextSpan, VisualTokens
-from .base import Ranked, check_choice
+from .base import Ranked, check_choice, columns_of
+from .spread import or_spread
 
 Softmax = Literal["image", "sequence"]
 Heads = Literal["mean", "flatten"]
@@ -74,7 +75,18 @@ class ValueSimilarity(Ranked):
 
 @dataclass(frozen=True)
 class SeedSelector(ValueSimilarity):
-    """Stage 1 (Eq. 9): the visual tokens most similar to the text, averaged over text tokens."""
+    """Stage 1 (Eq. 9): the visual tokens most similar to the text, averaged over text tokens.
+
+    Formula: s = mean over text tokens of softmax(v_text . v_image^T / sqrt(d)).
+
+    Cost: text x visual dot products of value vectors, which are read from the cache. Source: the
+    published code, by family; the options are where the paper differs. Deviation: without any text
+    the choice is an even spread (the published code crashes or scores NaN).
+
+    Attributes:
+        text, softmax, heads: which text asks, what its rows are normalised over, and whether heads
+            are averaged or joined (see `ValueSimilarity`).
+    """
 
     keep: float | int = 0.01
     _: KW_ONLY
@@ -82,14 +94,19 @@ class SeedSelector(ValueSimilarity):
 
     def score(self, tokens: VisualTokens) -> Tensor:
         received, n_text = self.text_similarity(tokens)
-        return _or_spread(received / n_text.clamp(min=1)[:, None], n_text)
+        return or_spread(received / n_text.clamp(min=1)[:, None], n_text)
 
 
 @dataclass(frozen=True)
 class RefineSelector(ValueSimilarity):
     """Stage 2 (Eq. 10): similarity to the text AND to the seeds, all queries weighing the same.
 
+    Formula: f = mean over text and seeds of softmax(v_query . v_image^T / sqrt(d)).
+
+    Cost: as stage 1, with the seeds as further queries. Source: the published code, by family.
+
     Attributes:
+        text, softmax, heads: see `SeedSelector`.
         seeds: stage 1, whose tokens join the queries.
     """
 
@@ -102,13 +119,13 @@ class RefineSelector(ValueSimilarity):
         seeds = self.seeds.select(tokens)
         n_seeds = seeds.sum(dim=1)
         width = max(self.seeds.budget(tokens), default=0)
-        columns = (~seeds).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+        columns = columns_of(seeds, width)
         mask = torch.arange(width, device=tokens.device) < n_seeds[:, None]
         rows = torch.arange(columns.shape[0], device=tokens.device)[:, None]
         queries = tokens.values()[rows, :, columns].transpose(1, 2)
         received = from_text + self.similarity(tokens, queries, mask)
         mean = received / (n_text + n_seeds).clamp(min=1)[:, None]
-        return _or_spread(mean, n_text)
+        return or_spread(mean, n_text)
 
 
 def similarity_received(
@@ -144,17 +161,3 @@ def similarity_received(
 def _flatten_heads(x: Tensor) -> Tensor:
     """`[R, H, L, D]` -> `[R, 1, L, H * D]`."""
     return x.transpose(1, 2).flatten(2)[:, None]
-
-
-def _or_spread(score: Tensor, n_text: Tensor) -> Tensor:
-    """The score, or an even spread over the row where there is no text at all to ask."""
-    return torch.where(n_text[:, None] > 0, score, _spread(score.shape[1], score.device))
-
-
-def _spread(n: int, device: torch.device) -> Tensor:
-    """Scores `[n]` whose best k are about evenly spaced for every k (bit-reversed order)."""
-    position = torch.arange(n, device=device)
-    reversed_bits = torch.zeros_like(position)
-    for bit in range(max(1, n - 1).bit_length()):
-        reversed_bits = reversed_bits * 2 + (position >> bit & 1)
-    return -reversed_bits.float()

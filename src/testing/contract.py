@@ -14,6 +14,7 @@ RULES: Mapping[str, Rule] = {
     "frozen value": rules.frozen_value,
     "result dtype": rules.result_dtype,
     "result shape": rules.result_shape,
+    "states": rules.states,
     "declared signals": rules.declared_signals,
     "inputs unchanged": rules.inputs_unchanged,
     "determinism": rules.determinism,

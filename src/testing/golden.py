@@ -19,10 +19,13 @@ import torch
 
 from ..api import load_policy
 from ..models.base import Block, visual_tokens
+from ..models.deepseek_vl2 import layout, tiling
+from ..models.internvl_pictures import Picture, picture_blocks
 from ..selectors import signals_of
+from ..selectors.base import mask_of
 from ..signals import TextTokens
 from ..tokens import VisualTokens
-from .tokens import RecordedSignals
+from .signals import RecordedSignals
 
 Arrays = Mapping[str, Any]
 
@@ -40,6 +43,19 @@ def qwen2_5_vl_blocks(case: Mapping[str, Any]) -> list[Block]:
 def llava_blocks(case: Mapping[str, Any]) -> list[Block]:
     """One image; with one rotary axis its grid plays no part."""
     return [Block.full(0, 0, "image", (1, case["img_len"]), case["img_start"])]
+
+
+def internvl_blocks(case: Mapping[str, Any]) -> list[Block]:
+    """The tiles of one image and its thumbnail, 16 x 16 tokens each."""
+    columns, rows = case["aspect_wh"]
+    picture = Picture((rows, columns))
+    return picture_blocks(0, 0, case["img_start"], case["n_blocks"], 16, picture)
+
+
+def deepseek_vl2_blocks(case: Mapping[str, Any]) -> list[Block]:
+    """Thumbnail, separator and tiles of one image, at the published sizes."""
+    start, grid, size = case["img_start"], tuple(case["tiles_wh"]), tuple(case["image_wh"])
+    return layout.image_blocks(0, 0, start, grid, size, tiling.TileGeometry())
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ class GoldenFamily:
         tokens = self._tokens(case, arrays).with_signals(
             self._signals(case, arrays), signals_of(selector)
         )
-        keep = (selector.select(tokens) | tokens.special) & tokens.valid
+        keep = (mask_of(selector, tokens) | tokens.special) & tokens.valid
         index: list[int] = (tokens.index[keep] - case["img_start"]).sort().values.tolist()
         return index
 
@@ -92,6 +108,8 @@ class GoldenFamily:
 
 
 FAMILIES = {
+    "deepseekvl2": GoldenFamily("deepseek_vl2", deepseek_vl2_blocks, text_skip=1),
+    "internvl25": GoldenFamily("internvl", internvl_blocks),
     "llava15": GoldenFamily("llava", llava_blocks),
     "qwen25vl": GoldenFamily("qwen2_5_vl", qwen2_5_vl_blocks),
 }
@@ -107,7 +125,7 @@ def check(folder: Path, name: str) -> tuple[int, int, list[str]]:
             kept = FAMILIES[name].select(case, arrays)
             if kept == sorted(arrays[f"{case['id']}/keep_img"].tolist()):
                 exact += 1
-            elif not case["ivc_tie"]:
+            elif not case.get("ivc_tie"):
                 wrong.append(case["id"])
     return exact, len(cases), wrong
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..api import prune
 from ..policy import PruningPolicy, Stage
+from ..selection import Selection
 from ..selectors import Among, Selector
 from ..selectors.base import children
 from ..tokens import VisualTokens
@@ -18,6 +19,8 @@ from .inputs import batch, ragged_batch, ragged_samples
 from .tiny import tiny_model
 
 FAMILY, LAYER = "qwen2_5_vl", 2
+BOX = (0.0, 0.0, 0.5, 0.5)
+"""What is annotated in each sample's first picture."""
 
 
 def keep_all(selector: Selector) -> str | None:
@@ -34,18 +37,17 @@ def keep_all(selector: Selector) -> str | None:
 
 
 def live_model(selector: Selector) -> str | None:
-    """As a stage of a model: finite logits, and the same choice in a ragged batch and alone."""
+    """As a stage of a model: finite logits, the same choice and logits in a batch and alone."""
     model, processor = tiny_model(FAMILY)
     logits, together = _run(model, ragged_batch(processor), selector)
     if not logits.isfinite().all():
         return "the pruned model's logits are not finite"
-    alone = [
-        keep
-        for sample in ragged_samples()
-        for keep in _run(model, batch(processor, sample), selector)[1]
-    ]
-    if not all(map(torch.equal, together, alone)):
+    alone = [_run(model, batch(processor, sample), selector) for sample in ragged_samples()]
+    if not all(map(torch.equal, together, (keep for _, kept in alone for keep in kept))):
         return "a sample keeps other tokens in a ragged batch than alone"
+    last = torch.cat([own[:, -1] for own, _ in alone])
+    if not torch.allclose(logits[:, -1], last, atol=1e-4):
+        return "a sample has other logits in a ragged batch than alone: its states differ"
     return None
 
 
@@ -73,7 +75,7 @@ class _Interrupted(Selector):
 
     selector: Selector
 
-    def select(self, tokens: VisualTokens) -> Tensor:
+    def select(self, tokens: VisualTokens) -> Tensor | Selection:
         self.selector.select(tokens)
         raise _InterruptError
 
@@ -96,6 +98,7 @@ def _excludes(selector: Selector) -> bool:
 def _run(model: nn.Module, inputs: Any, selector: Selector) -> tuple[Tensor, list[Tensor]]:
     """Logits with the selector as a stage, and what it keeps of each image, bool `[h, w]`."""
     with prune(model, PruningPolicy({"select": Stage(LAYER, selector)})) as run:
+        run.annotate([[BOX]] * len(inputs["input_ids"]))
         logits = _logits(model, inputs)
     assert run.stats is not None
     return logits, [kept.keep for kept in run.stats.kept_maps()]

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..selection import Selection
 from ..selectors import Per, Ranked, Selector, signals_of
-from ..selectors.base import children
+from ..selectors.base import children, decision
 from ..tokens import VisualTokens
+from .decisions import decided, difference, wrong_states_of
 from .tokens import RecordedSample, recorded_tokens, thinned, widened
-
-Kept = dict[tuple[int, int], list[int]]
-"""Numbers of the kept tokens of each (sample, image)."""
 
 SAMPLES = (
     RecordedSample(((4, 5),), before=3, after=6, seed=1),
@@ -49,9 +48,10 @@ def frozen_value(selector: Selector) -> str | None:
 
 
 def result_dtype(selector: Selector) -> str | None:
-    """`select` returns a bool tensor on the tokens' device."""
+    """`select` returns a bool tensor on the tokens' device, or a `Selection` with one."""
     tokens = recorded_tokens(SAMPLES)
-    keep = selector.select(tokens)
+    chosen = selector.select(tokens)
+    keep = chosen.keep if isinstance(chosen, Selection) else chosen
     if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
         got = keep.dtype if isinstance(keep, Tensor) else type(keep).__name__
         return f"select returned {got}: a torch.bool tensor is expected"
@@ -63,10 +63,15 @@ def result_dtype(selector: Selector) -> str | None:
 def result_shape(selector: Selector) -> str | None:
     """`select` returns one entry per token, `[R, N]`."""
     tokens = recorded_tokens(SAMPLES)
-    shape = tuple(selector.select(tokens).shape)
+    shape = tuple(decision(selector, tokens).keep.shape)
     if shape != tokens.shape:
         return f"select returned shape {shape}: {tokens.shape}, one entry per token, is expected"
     return None
+
+
+def states(selector: Selector) -> str | None:
+    """Merged and added states: one per token, in the model's dtype, finite; origins in the row."""
+    return wrong_states_of(selector, recorded_tokens(SAMPLES))
 
 
 def declared_signals(selector: Selector) -> str | None:
@@ -87,11 +92,11 @@ def inputs_unchanged(selector: Selector) -> str | None:
 def determinism(selector: Selector) -> str | None:
     """The same tokens give the same choice, also after others were seen."""
     tokens = recorded_tokens(SAMPLES)
-    first = _kept(selector, tokens)
-    _kept(selector, recorded_tokens(LITTLE))
+    first = decided(selector, tokens)
+    decided(selector, recorded_tokens(LITTLE))
     for again in (tokens, recorded_tokens(SAMPLES)):
-        if difference := _difference(first, _kept(selector, again)):
-            return f"the same tokens twice: {difference}"
+        if different := difference(first, decided(selector, again), exact=True):
+            return f"the same tokens twice: {different}"
     return None
 
 
@@ -114,40 +119,41 @@ def budget(selector: Selector) -> str | None:
 
 def padding(selector: Selector) -> str | None:
     """What padding holds, and how much of it there is, changes nothing."""
-    plain = _kept(selector, recorded_tokens(SAMPLES))
-    wide = _kept(selector, widened(recorded_tokens(SAMPLES), extra=5))
-    if difference := _difference(plain, wide):
-        return f"other data in the padding of a wider table: {difference}; mask with `valid`"
-    longer = _kept(selector, recorded_tokens(SAMPLES, padding=7))
-    if difference := _difference(plain, longer):
-        return f"more left padding of the sequence: {difference}; `index` and `slot` move with it"
+    plain = decided(selector, recorded_tokens(SAMPLES))
+    wide = decided(selector, widened(recorded_tokens(SAMPLES), extra=5))
+    if different := difference(plain, wide):
+        return f"other data in the padding of a wider table: {different}; mask with `valid`"
+    longer = decided(selector, recorded_tokens(SAMPLES, padding=7))
+    if different := difference(plain, longer):
+        return f"more left padding of the sequence: {different}; `index` and `slot` move with it"
     return None
 
 
 def row_order(selector: Selector) -> str | None:
     """A row's place in the table changes nothing."""
-    plain = _kept(selector, recorded_tokens(SAMPLES))
-    difference = _difference(plain, _kept(selector, recorded_tokens(SAMPLES, interleaved=True)))
-    return f"rows in another order: {difference}" if difference else None
+    plain = decided(selector, recorded_tokens(SAMPLES))
+    different = difference(plain, decided(selector, recorded_tokens(SAMPLES, interleaved=True)))
+    return f"rows in another order: {different}" if different else None
 
 
 def batch_equals_singles(selector: Selector) -> str | None:
     """A sample keeps the same tokens alone and in any batch."""
-    together = _kept(selector, recorded_tokens(SAMPLES))
+    together = decided(selector, recorded_tokens(SAMPLES))
     alone = {
-        (number, image): kept
+        (number, image): row
         for number, sample in enumerate(SAMPLES)
-        for (_, image), kept in _kept(selector, recorded_tokens([sample])).items()
+        for (_, image), row in decided(selector, recorded_tokens([sample])).items()
     }
-    difference = _difference(together, alone)
-    return f"in the batch and alone: {difference}" if difference else None
+    different = difference(together, alone)
+    return f"in the batch and alone: {different}" if different else None
 
 
 def little_input(selector: Selector) -> str | None:
     """0, 1 or 2 text tokens and a single visual token: no exception, no NaN."""
     for batch in (*([sample] for sample in LITTLE), LITTLE):
         tokens = recorded_tokens(batch)
-        _kept(selector, tokens)
+        if wrong := wrong_states_of(selector, tokens):
+            return wrong
         if ranking := _nan_ranking(selector, tokens):
             n_text = [sample.before + sample.after for sample in batch]
             return f"{ranking}.score holds NaN with {n_text} text tokens"
@@ -157,12 +163,13 @@ def little_input(selector: Selector) -> str | None:
 def later_stage(selector: Selector) -> str | None:
     """Rows that an earlier stage left, holes in their grid, one or all of them empty."""
     tokens = _survivors()
-    shape = selector.select(tokens).shape
+    shape = decision(selector, tokens).keep.shape
     selector.select(thinned(tokens, torch.ones(tokens.shape, dtype=torch.bool)))
     if tuple(shape) != tokens.shape:
         return f"select returned shape {tuple(shape)}: {tokens.shape} is expected"
-    ranking = _nan_ranking(selector, tokens)
-    return f"{ranking}.score holds NaN" if ranking else None
+    if ranking := _nan_ranking(selector, tokens):
+        return f"{ranking}.score holds NaN"
+    return wrong_states_of(selector, tokens)
 
 
 def _survivors() -> VisualTokens:
@@ -170,22 +177,6 @@ def _survivors() -> VisualTokens:
     tokens = recorded_tokens(SAMPLES)
     is_first = (tokens.sample == 1) & (tokens.image == 0)
     return thinned(tokens, (tokens.ordinal % 3 == 0) | is_first[:, None])
-
-
-def _kept(selector: Selector, tokens: VisualTokens) -> Kept:
-    keep = selector.select(tokens) & tokens.valid
-    return {
-        (row.sample, row.image): mask.nonzero()[:, 0].tolist()
-        for row, mask in zip(tokens.rows, keep, strict=True)
-    }
-
-
-def _difference(one: Kept, other: Kept) -> str:
-    """What the first image keeps that differs; "" where none does."""
-    for (sample, image), kept in one.items():
-        if kept != other[sample, image]:
-            return f"image {image} of sample {sample} keeps {kept}, then {other[sample, image]}"
-    return ""
 
 
 def _rankings(selector: Selector, tokens: VisualTokens) -> Iterator[tuple[Ranked, VisualTokens]]:
@@ -206,8 +197,13 @@ def _nan_ranking(selector: Selector, tokens: VisualTokens) -> str | None:
     return None
 
 
-def _tensors(tokens: VisualTokens) -> dict[str, Tensor]:
+def _tensors(owner: Any) -> dict[str, Tensor]:
     """Every tensor of the tokens and of their signals, by name."""
-    owners: tuple[Any, ...] = (tokens, tokens.signals)
-    values = {item.name: getattr(owner, item.name) for owner in owners for item in fields(owner)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    found: dict[str, Tensor] = {}
+    for item in fields(owner):
+        value = getattr(owner, item.name)
+        if isinstance(value, Tensor):
+            found[item.name] = value
+        elif item.name in ("signals", "input") and value is not None:
+            found |= _tensors(value)
+    return found

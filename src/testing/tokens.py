@@ -9,42 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..models.base import Block, visual_tokens
-from ..signals import TextTokens
-from ..tokens import AttentionLayer, Signal, TextSpan, VisualTokens
+from ..signals import InputSignals, TextTokens
+from ..tokens import Signal, VisualTokens
+from .signals import RecordedSignals
 
 TEXT_SKIP = 2
 """Tokens directly after the last image that are no text query, as in Qwen2.5-VL."""
-
-
-@dataclass(frozen=True, eq=False)
-class RecordedSignals:
-    """Signals from tensors instead of a running model (see `tokens.Signals`).
-
-    Attributes:
-        values: value vectors `[B, H_kv, S, D]`.
-        text: where the text is.
-        valid: real tokens of the sequence, bool `[B, S]`.
-        previous, next: attention rows of the last layer that ran and of the one about to run,
-            float32 `[B, 1, S]`; None where the recording has none.
-    """
-
-    values: Tensor
-    text: TextTokens
-    valid: Tensor
-    previous: Tensor | None = None
-    next: Tensor | None = None
-
-    def sequence_values(self) -> tuple[Tensor, Tensor]:
-        return self.values, self.valid
-
-    def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
-        return self.text.slots(span)
-
-    def attention(self, layer: AttentionLayer) -> Tensor:
-        rows = self.previous if layer == "previous" else self.next
-        if rows is None:
-            raise ValueError(f"the recording holds no attention of the {layer} layer")
-        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +46,22 @@ class RecordedSample:
         generator = torch.Generator().manual_seed(2 * self.seed)
         return torch.randn(2, self.length, 4, generator=generator)
 
-    def attention(self) -> Tensor:
-        """Rows of the previous and of the next layer, float32 `[2, S]`."""
+    def other_signals(self) -> dict[str, Tensor]:
+        """Random ones, each with the S tokens of the sequence, or the M visual ones, last.
+
+        See `RecordedSignals` for their other axes.
+        """
         generator = torch.Generator().manual_seed(2 * self.seed + 1)
-        return torch.randn(2, self.length, generator=generator).softmax(dim=-1)
+        n_visual = self.length - self.before - self.after
+        shapes = {
+            "queries": (2, 2, 4, 4, self.length),
+            "keys": (2, 2, 2, 4, self.length),
+            "states": (6, self.length),
+            "embeddings": (6, self.length),
+            "tower": (5, n_visual),
+            "tower_attention": (2, 2, n_visual),
+        }
+        return {n: torch.randn(*shape, generator=generator) for n, shape in shapes.items()}
 
     def positions(self) -> Tensor:
         """M-RoPE position ids (t, h, w), long `[3, S]`."""
@@ -130,19 +112,46 @@ def recorded_tokens(
     positions = _left_padded([s.positions() for s in samples], length, 1).transpose(0, 1)
     inv_freq = theta ** -(torch.arange(0, 8, 2) / 8)
     tokens = visual_tokens(blocks, positions, inv_freq, [s.seed for s in samples])
-    return tokens.with_signals(_signals(samples, length), frozenset(Signal))
+    tokens = replace(tokens, annotated=_annotated(tokens))
+    return tokens.with_signals(_signals(samples, tokens, length), frozenset(Signal))
 
 
-def _signals(samples: Sequence[RecordedSample], length: int) -> RecordedSignals:
+def _annotated(tokens: VisualTokens) -> Tensor:
+    """A box around the upper left quarter of each sample's first image."""
+    in_box = (2 * tokens.cell < tokens.grid_size).all(dim=-1)
+    return in_box & tokens.valid & (tokens.image == 0)[:, None]
+
+
+def _signals(
+    samples: Sequence[RecordedSample], tokens: VisualTokens, length: int
+) -> RecordedSignals:
     values = [s.value_vectors().transpose(1, 2) for s in samples]
-    text, after = _left_padded([s.text() for s in samples], length).unbind(1)
-    previous, following = _left_padded([s.attention() for s in samples], length).split(1, dim=1)
+    text_masks, after = _left_padded([s.text() for s in samples], length).unbind(1)
+    text = TextTokens(text_masks, after, text_masks.sum(1).tolist(), after.sum(1).tolist())
+    others = [sample.other_signals() for sample in samples]
+
+    def sequence(name: str) -> Tensor:
+        pieces = [signals[name] for signals in others]
+        return _left_padded(pieces, length, 100).transpose(-1, -2)
+
+    def visual(name: str) -> Tensor:
+        # padding has numbers too, beyond those of its sample's tokens
+        width = int(tokens.ordinal.max()) + 1
+        pieces = [signals[name] for signals in others]
+        return torch.stack(
+            [nn.functional.pad(x, (0, width - x.shape[-1]), value=100) for x in pieces]
+        )
+
     return RecordedSignals(
         values=_left_padded(values, length, 100).transpose(2, 3),
-        text=TextTokens(text, after, text.sum(dim=1).tolist(), after.sum(dim=1).tolist()),
+        text=text,
         valid=_left_padded([torch.ones(s.length, dtype=torch.bool) for s in samples], length),
-        previous=previous,
-        next=following,
+        queries=sequence("queries"),
+        keys=sequence("keys"),
+        states=sequence("states"),
+        input=InputSignals(sequence("embeddings"), text, tokens, None),
+        tower=visual("tower").transpose(1, 2),
+        tower_attention=visual("tower_attention"),
     )
 
 
@@ -160,7 +169,7 @@ def widened(tokens: VisualTokens, extra: int, seed: int = 0) -> VisualTokens:
     anywhere = torch.randint(rows * columns, (rows, columns + extra), generator=generator)
     place = nn.functional.pad(torch.arange(rows * columns).view(rows, columns), (0, extra))
     valid = nn.functional.pad(tokens.valid, (0, extra))
-    return replace(tokens._take_flat(torch.where(valid, place, anywhere)), _memo={})
+    return replace(tokens.take_flat(torch.where(valid, place, anywhere)), _memo={})
 
 
 def thinned(tokens: VisualTokens, dropped: Tensor) -> VisualTokens:

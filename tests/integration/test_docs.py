@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ivcprune.build import build_job, build_policy, choices_of, compose
+from ivcprune.groups import expand_groups
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("**/*.md"))]
@@ -45,7 +46,7 @@ def test_there_are_commands_to_check() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose_a_job_and_a_policy(command: str) -> None:
-    arguments = shlex.split(command, comments=True)[1:]
+    arguments = expand_groups(shlex.split(command, comments=True)[1:])
     overrides = [argument for argument in arguments if argument not in MULTIRUN]
     sweep = len(overrides) < len(arguments)
     for choices in product(*(choices_of(o) if sweep else [o] for o in overrides)):

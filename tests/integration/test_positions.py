@@ -1,8 +1,11 @@
-"""Position rules against the token-list oracle, which masks cannot stand in for."""
+"""Position rules, merged and added tokens against the token-list oracle.
+
+Masks cannot stand in for any of these.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,11 +13,12 @@ import torch
 from ivcprune import PruningPolicy, Stage
 from ivcprune.models.registry import family_of_model
 from ivcprune.pruner import Pruner
-from ivcprune.selectors import PDropSelector, Per, RandomSelector
+from ivcprune.selection import AddedTokens, Selection
+from ivcprune.selectors import PDropSelector, Per, RandomSelector, Selector
 from ivcprune.testing import tiny_model
-from mask_reference import Spy
+from ivcprune.tokens import Signal
 from pruning_helpers import batch, picture
-from token_list_oracle import oracle_logits
+from token_list_oracle import Recorder, oracle_logits
 
 STEPS = 3
 
@@ -24,6 +28,31 @@ def model_and_processor():
     return tiny_model("llava")
 
 
+@dataclass(frozen=True)
+class Changing(Selector):
+    """Merges random states into what `selector` keeps, and adds random tokens to each image."""
+
+    selector: Selector
+    seed: int
+    n_added: int = 3
+
+    needs = frozenset({Signal.HIDDEN})
+
+    def select(self, tokens):
+        hidden = tokens.hidden()
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.randn(4, 64, generator=generator)
+        # by number in the image, so that a batch gets what singles get
+        states = hidden + noise[tokens.ordinal % 4]
+        origin = torch.arange(self.n_added).expand(len(tokens.rows), -1) * 2
+        added = AddedTokens(
+            states=2 * states.gather(1, origin[..., None].expand(-1, -1, 64)),
+            origin=origin,
+            valid=origin < torch.tensor(tokens.count)[:, None],
+        )
+        return Selection(self.selector.select(tokens), states, added)
+
+
 def policies():
     stages = {
         "early": Stage(1, RandomSelector(keep=0.7)),
@@ -31,8 +60,18 @@ def policies():
     }
     yield PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))})
     yield PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))}, spare_layers=(0,))
+    changing = {
+        "early": Stage(1, Changing(RandomSelector(keep=0.6), seed=1)),
+        "late": Stage(3, Changing(RandomSelector(keep=0.5, of="current"), seed=2)),
+    }
     for rule in ("keep", "reassign"):
         yield PruningPolicy(stages, cache="from_stage", positions=rule)
+        yield PruningPolicy(changing, cache="from_stage", positions=rule)
+    yield PruningPolicy(changing)
+    yield PruningPolicy({"select": Stage(0, changing["early"].selector)})
+    # as many added as dropped: nothing is shorter, and yet nothing is as it was
+    everything = Changing(RandomSelector(keep=36), seed=3, n_added=4)
+    yield PruningPolicy({"select": Stage(2, everything)}, cache="from_stage")
 
 
 def bind(model, policy):
@@ -62,17 +101,19 @@ def embeddings_of(model, inputs):
     return found[0]
 
 
-@pytest.mark.parametrize("policy", policies(), ids=lambda p: f"{p.cache}-{p.positions}")
+@pytest.mark.parametrize(
+    "policy", policies(), ids=lambda p: f"{p.cache}-{p.positions}-{len(p.stages)}"
+)
 def test_single_sample_equals_the_oracle(model_and_processor, policy):
     model, processor = model_and_processor
     family = family_of_model(model)
     inputs = batch(processor, ("what is there", [picture(90, 90)]))
-    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
-    spied = replace(
-        policy, stages={n: replace(s, selector=spies[n]) for n, s in policy.stages.items()}
+    recorders = {name: Recorder(stage.selector) for name, stage in policy.stages.items()}
+    recorded = replace(
+        policy, stages={n: replace(s, selector=recorders[n]) for n, s in policy.stages.items()}
     )
-    bound = bind(model, spied)
-    with Pruner(model, family, bound), torch.no_grad():
+    bound = bind(model, recorded)
+    with Pruner(model, family, bound) as run, torch.no_grad():
         output = generate(model, inputs)
     answer = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
     with torch.no_grad():
@@ -81,12 +122,44 @@ def test_single_sample_equals_the_oracle(model_and_processor, policy):
             family,
             bound,
             embeddings_of(model, inputs)[0],
-            {name: [index for _, index in spy.log[0]] for name, spy in spies.items()},
-            inputs["input_ids"][0] == model.config.image_token_id,
+            {name: recorder.decisions[0] for name, recorder in recorders.items()},
             answer[:STEPS],
         )
     for ours, theirs in zip(output.logits, expected, strict=True):
         assert (ours[0] - theirs).abs().max() < 1e-5
+    lengths = [layer.keys.shape[2] for layer in output.past_key_values.layers]
+    n_new = len(answer[:STEPS])
+    assert [length - n_new for length in lengths] == run.stats.kv_tokens[:, 0].tolist()
+    assert output.past_key_values.get_seq_length() == inputs["input_ids"].shape[1] + n_new
+
+
+def test_merged_and_added_tokens_in_a_ragged_batch(model_and_processor):
+    model, processor = model_and_processor
+    samples = [
+        ("what is there", [picture(90, 90)]),
+        ("how many of them are red", [picture(90, 90, 1), picture(120, 84, 2)]),
+    ]
+    policy = PruningPolicy(
+        {
+            "early": Stage(1, Changing(RandomSelector(keep=0.6), seed=1)),
+            "late": Stage(3, Changing(RandomSelector(keep=0.5, of="current"), seed=2)),
+        }
+    )
+    with Pruner(model, family_of_model(model), bind(model, policy)) as run, torch.no_grad():
+        together, stats = generate(model, batch(processor, *samples)), run.stats
+        singles = [(generate(model, batch(processor, s)), run.stats) for s in samples]
+    for step, logits in enumerate(together.logits):
+        alone = torch.cat([single.logits[step] for single, _ in singles])
+        assert (logits - alone).abs().max() < 1e-5
+    # of 36 tokens 22 stay and 3 join; of these 25, 12 stay and 3 join
+    assert stats.kept_by_stage == {"early": [22, 44], "late": [12, 24]}
+    n_added = [n for _, single in singles for n in single.n_added]
+    assert stats.n_added == n_added
+    for row, (kept, added) in enumerate(zip(stats.kept, stats.n_added, strict=True)):
+        n_text = int(stats.n_text[row])
+        assert len(kept) < stats.kept_by_stage["late"][row]
+        assert len(kept) + added == [15, 30][row]
+        assert stats.kv_tokens[3, row] == n_text + len(kept) + added
 
 
 def test_reassigned_batch_equals_singles(model_and_processor):

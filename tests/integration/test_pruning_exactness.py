@@ -134,6 +134,18 @@ def test_several_stages(model_and_processor, cache):
     assert list(run.stats.kept_by_stage) == ["early", "middle", "late"]
 
 
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+def test_stages_that_leave_the_longest_sample_alone(model_and_processor, cache):
+    """The padding of the others changes while the length of the batch does not."""
+    model, processor = model_and_processor
+    inputs = batch(processor, ("a long question " * 24, []), ("short", [picture(112, 84)]))
+    stages = {
+        "early": Stage(1, RandomSelector(keep=0.6)),
+        "late": Stage(2, RandomSelector(keep=0.3)),
+    }
+    assert_equals_mask_reference(model, inputs, PruningPolicy(stages, cache=cache))
+
+
 def test_unpadded_single_sample(model_and_processor):
     model, processor = model_and_processor
     inputs = batch(processor, ("where", [picture(196, 140)]))

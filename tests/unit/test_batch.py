@@ -1,7 +1,9 @@
 """From rows to model inputs, with a real Qwen2.5-VL processor built here."""
 
+import copy
 import io
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +12,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
 
 from ivcprune.data.batch import Batch, Collate, Failure, Row
+from ivcprune.data.sample import DEFAULTS
+from ivcprune.data.video import SegmentCentres, UniformFrames
 from ivcprune.models.processors import ImageTextProcessor
 from ivcprune.models.qwen2_5_vl import Qwen25VL
 
 WORDS = ["[UNK]", "<pad>", "<|image_pad|>", "<|video_pad|>", "locate", "the", "red", "circle"]
 TEMPLATE = (
-    "{% for part in messages[0]['content'] %}"
-    "{{ '<|image_pad|>' if part['type'] == 'image' else ' ' + part['text'] }}{% endfor %}"
+    "{% for part in messages[0]['content'] %}{{ ' ' + part['text'] if part['type'] == 'text' "
+    "else '<|' + part['type'] + '_pad|>' }}{% endfor %}"
 )
 PROMPTS = {"grounding": "locate {question}", "vqa": "{question}"}
 
@@ -44,7 +48,7 @@ def png(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> byt
 
 
 def row(sample_id: str, *images: bytes, question: str = "the red circle") -> Row:
-    return {
+    return DEFAULTS | {
         "id": sample_id,
         "group_id": sample_id,
         "task": "grounding",
@@ -130,3 +134,56 @@ def test_collate_and_batch_travel_between_processes(collate: Collate) -> None:
     batch = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(collate))(items)))
     assert torch.equal(batch.inputs["pixel_values"], collate(items).inputs["pixel_values"])
     assert batch.samples[0].images[0].size == (56, 28)
+
+
+def video_row(sample_id: str, folder: Path, metadata: str = "") -> Row:
+    return row(sample_id) | {"task": "vqa", "video": str(folder), "metadata": metadata}
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """A folder of nine frames, three a second."""
+    for i in range(9):
+        Image.new("RGB", (56, 28), (20 * i,) * 3).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_a_processor_of_videos_gets_a_video(collate: Collate, film: Path) -> None:
+    collate = Collate(collate.family, collate.processor, PROMPTS, UniformFrames(4))
+    batch = collate([[video_row("film", film), row("picture", png(28, 56))]])
+    assert batch.inputs["video_grid_thw"].tolist() == [[2, 16, 32]]
+    assert batch.inputs["image_grid_thw"].tolist() == [[1, 4, 2]]
+    # Frames 1, 3, 5, 7 of three a second: one in 2 frames, so a pair stands for 4/3 seconds.
+    assert batch.inputs["second_per_grid_ts"].tolist() == pytest.approx([4 / 3])
+    video, text = WORDS.index("<|video_pad|>"), WORDS.index("red")
+    assert (batch.inputs["input_ids"] == video).sum(dim=1).tolist() == [2 * 16 * 32 // 4, 0]
+    assert (batch.inputs["input_ids"] == text).sum(dim=1).tolist() == [1, 1]
+    assert [len(sample.images) for sample in batch.samples] == [4, 1]
+    assert batch.input_sizes == [(0, 0), (28, 56)]
+
+
+def test_other_processors_get_the_frames_as_images(collate: Collate, film: Path) -> None:
+    processor = copy.copy(collate.processor)
+    processor.video_processor = None
+    collate = Collate(collate.family, processor, PROMPTS, UniformFrames(2))
+    batch = collate([[video_row("film", film), row("picture", png(28, 56))]])
+    assert "video_grid_thw" not in batch.inputs
+    assert batch.inputs["image_grid_thw"].tolist() == [[1, 2, 4], [1, 2, 4], [1, 4, 2]]
+    assert batch.input_sizes == [(56, 28), (28, 56)]
+
+
+def test_the_part_in_question_is_shown(collate: Collate, film: Path) -> None:
+    collate = Collate(collate.family, collate.processor, PROMPTS, SegmentCentres(2))
+    rows = [video_row("all", film), video_row("part", film, '{"start": 1.0, "end": 2.0}')]
+    whole, part = collate([rows]).samples
+    assert [image.getpixel((0, 0))[0] // 20 for image in whole.images] == [2, 6]
+    assert [image.getpixel((0, 0))[0] // 20 for image in part.images] == [3, 5]
+
+
+def test_a_video_that_is_not_there_is_one_failure(collate: Collate, film: Path) -> None:
+    with_frames = Collate(collate.family, collate.processor, PROMPTS, UniformFrames(2))
+    batch = with_frames([[video_row("gone", film / "gone"), row("picture", png(28, 28))]])
+    assert [sample.id for sample in batch.samples] == ["picture"]
+    assert "unpack the videos" in batch.failures[0].message
+    (failure,) = collate([[video_row("film", film)]]).failures
+    assert "data.frames must say" in failure.message

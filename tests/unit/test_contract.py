@@ -11,20 +11,26 @@ import pytest
 import torch
 
 from ivcprune.build import compose_policy
+from ivcprune.selection import AddedTokens, Selection
 from ivcprune.selectors import RandomSelector, Ranked, Selector, top
 from ivcprune.testing import RULES, ContractError, check_selector
 from ivcprune.tokens import Signal
 
-FOLDER = Path(str(files("ivcprune.conf"))) / "selector"
-SHIPPED = sorted(
-    file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml")
-)
+CONF = Path(str(files("ivcprune.conf")))
+SHIPPED = sorted(file.stem for file in (CONF / "selector").glob("*.yaml"))
+FAMILIES = sorted(file.stem for file in (CONF / "family").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_selectors_keep_the_contract(name):
     policy = compose_policy("random", [f"selector@stages.select.selector={name}"])
     check_selector(policy.stages["select"].selector)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["ivc_prune", "ivc_prune_paper"])
+def test_each_family_s_own_selection_keeps_the_contract(name, family):
+    check_selector(compose_policy(name, family=family).stages["select"].selector)
 
 
 def length_of_values(tokens):
@@ -45,6 +51,44 @@ class WrongDtype(Selector):
 class WrongShape(Selector):
     def select(self, tokens):
         return tokens.valid.any(dim=0)
+
+
+@dataclass(frozen=True)
+class HalfStates(Selector):
+    needs = frozenset({Signal.HIDDEN})
+
+    def select(self, tokens):
+        return Selection(tokens.valid, merged=tokens.hidden()[..., :3])
+
+
+@dataclass(frozen=True)
+class NanStates(Selector):
+    needs = frozenset({Signal.HIDDEN})
+
+    def select(self, tokens):
+        return Selection(tokens.valid, merged=tokens.hidden() * torch.nan)
+
+
+@dataclass(frozen=True)
+class AddsFromPadding(Selector):
+    needs = frozenset({Signal.HIDDEN})
+
+    def select(self, tokens):
+        last = torch.full((tokens.shape[0], 1), tokens.shape[1] - 1)
+        added = AddedTokens(tokens.hidden()[:, -1:], last, torch.ones_like(last).bool())
+        return Selection(tokens.valid, added=added)
+
+
+@dataclass(frozen=True)
+class MergesNeighbours(Selector):
+    """Gives each row the average over the whole batch."""
+
+    needs = frozenset({Signal.HIDDEN})
+
+    def select(self, tokens):
+        states = tokens.hidden()
+        mean = states[tokens.valid].mean(dim=0)
+        return Selection(tokens.valid, merged=mean.expand_as(states))
 
 
 @dataclass(frozen=True)
@@ -148,8 +192,8 @@ class NeedsNames(Selector):
 @dataclass(frozen=True)
 class LeavesHooks(Selector):
     def select(self, tokens):
-        if (layer := getattr(tokens.signals, "previous_layer", None)) is not None:
-            layer.register_forward_hook(lambda *_: None)
+        if (coming := getattr(tokens.signals, "next", None)) is not None:
+            coming.layer.register_forward_hook(lambda *_: None)
         return tokens.valid
 
 
@@ -157,6 +201,10 @@ BROKEN = [
     (NotDecorated(), "frozen value", "decorate NotDecorated"),
     (WrongDtype(), "result dtype", "select returned torch.int64"),
     (WrongShape(), "result shape", r"shape \(35,\): \(6, 35\)"),
+    (HalfStates(), "states", r"merged states are torch.float32 \(6, 35, 3\)"),
+    (NanStates(), "states", "merged states are not finite"),
+    (AddsFromPadding(), "states", "added origin points at padding"),
+    (MergesNeighbours(), "batch equals singles", "gets other merged states"),
     (Undeclared(), "declared signals", "add it to the selector's `needs`"),
     (WritesIntoTheCache(), "inputs unchanged", "select wrote into values"),
     (Nondeterministic(), "determinism", "the same tokens twice"),

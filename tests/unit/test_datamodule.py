@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ivcprune.data.batch import Batch
 from ivcprune.data.datamodule import PredictData, choose_subset, compose_batches
-from ivcprune.data.sample import FEATURES
+from ivcprune.data.sample import DEFAULTS, FEATURES
 from ivcprune.models.qwen2_5_vl import Qwen25VL
 
 SIZES = [28, 84, 56, 28, 112, 56, 84]
@@ -45,6 +45,7 @@ class Squares:
     name: str = "squares"
     repeat_ids: bool = False
     leave_out: str | None = None
+    frames: None = None
 
     def load(self, cache_dir: Path) -> datasets.Dataset:
         rows = [self._row(i, side) for i, side in enumerate(self.sides)]
@@ -55,7 +56,7 @@ class Squares:
         file = io.BytesIO()
         Image.new("RGB", (side or 1, side or 1)).save(file, format="PNG")
         sample_id = "same" if self.repeat_ids else f"sample-{i}"
-        return {
+        return DEFAULTS | {
             "id": sample_id,
             "group_id": sample_id,
             "task": "vqa" if i % 2 else "grounding",

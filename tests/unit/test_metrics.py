@@ -109,12 +109,12 @@ def test_vqa_is_scored_by_exact_match() -> None:
 @given(text=replies, task=st.sampled_from(sorted(SCORERS)))
 def test_any_reply_is_scored(text: str, task: str) -> None:
     sample = Sample("a", task, [], "?", answers=["1"], boxes=[[0, 0, 9, 9]], width=9, height=9)
-    assert score(sample, text, "qwen2_5_vl", (28, 28))[1] in (0.0, 1.0)
+    assert 0.0 <= score(sample, text, "qwen2_5_vl", (28, 28))[1] <= 1.0
 
 
 def test_unknown_task_lists_the_known_ones() -> None:
     check_tasks(["vqa", "grounding"])
-    with pytest.raises(ValueError, match=r"\['caption'\].*\['grounding', 'vqa'\]"):
+    with pytest.raises(ValueError, match=r"\['caption'\].*'grounding'.*'vqa'"):
         score(Sample("a", "caption", [], "?"), "a dog", "plain", SQUARE)
 
 

@@ -1,15 +1,27 @@
 """Prompt profiles and chat messages."""
 
+from dataclasses import replace
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ivcprune.data.prompts import check_prompts, to_messages
+from ivcprune.data.prompts import check_prompts, fill, for_benchmark, to_messages
 from ivcprune.data.sample import Sample
+from ivcprune.metrics.scoring import SCORERS
 
 PROFILES = resources.files("ivcprune.conf") / "prompt"
+SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
+COMPLETE = (
+    *("dataset_default", "deepseek_vl2", "internvl", "llava", "llava_onevision", "qwen2_vl"),
+    *("qwen_custom", "tiny"),
+)
+"""Profiles that can ask every task."""
 
 
 def read(profile: str) -> dict[str, str]:
@@ -39,11 +51,101 @@ def test_published_texts(profile: str, grounding: str, vqa: str) -> None:
         assert turn["content"] == [{"type": "text", "text": text}]
 
 
-def test_every_profile_asks_both_tasks() -> None:
-    profiles = [file.name.removesuffix(".yaml") for file in PROFILES.iterdir()]
-    assert len(profiles) >= 3
-    for profile in profiles:
-        check_prompts(read(profile), ["grounding", "vqa"], model="any")
+def test_every_profile_asks_its_tasks() -> None:
+    profiles = {file.name.removesuffix(".yaml") for file in PROFILES.iterdir()}
+    assert profiles >= set(COMPLETE)
+    for profile in sorted(profiles):
+        tasks = SCORERS if profile in COMPLETE else ["grounding", "vqa"]
+        check_prompts(read(profile), tasks, model="any")
+
+
+PICTURE = Image.new("RGB", (2, 2))
+QUESTION = Sample("a", "vqa", [PICTURE], "What is it?")
+CHOICE = replace(QUESTION, task="multiple_choice", choices=["cat", "dog"])
+VIDEO_CHOICE = replace(CHOICE, task="video_multiple_choice", video="clip.mp4")
+
+CASES: dict[str, tuple[str, Sample]] = {
+    "grounding": ("refcoco_val", replace(QUESTION, task="grounding", question="the dog")),
+    "multiple_choice": ("mmstar", CHOICE),
+    "multiple_choice, hint": ("mmstar", replace(CHOICE, hint="It barks.")),
+    "multiple_choice, Chinese": ("mmbench_dev_cn", replace(CHOICE, question="这是什么?")),
+    "multiple_choice, options within the question": ("mmstar", replace(CHOICE, choices=[])),
+    "yes_no, POPE": ("pope", replace(QUESTION, task="yes_no")),
+    "yes_no, HallusionBench": ("hallusionbench", replace(QUESTION, task="yes_no")),
+    "yes_no, MME": ("mme", replace(QUESTION, task="yes_no")),
+    "vqa": ("gqa_choose_rel", QUESTION),
+    "vqa_score": ("textvqa", replace(QUESTION, task="vqa_score")),
+    "anls": ("docvqa", replace(QUESTION, task="anls")),
+    "ocr_contains": ("ocrbench", replace(QUESTION, task="ocr_contains")),
+    "video_multiple_choice, MVBench": ("mvbench", VIDEO_CHOICE),
+    "video_multiple_choice, Video-MME": ("videomme", VIDEO_CHOICE),
+    "video_multiple_choice, MLVU": ("mlvu_m", VIDEO_CHOICE),
+    "open_answer": ("mlvu_g", replace(QUESTION, task="open_answer", video="clip.mp4")),
+}
+
+
+def as_text(messages: list[dict[str, Any]]) -> str:
+    (turn,) = messages
+    return "".join(part.get("text", "<image>") for part in turn["content"])
+
+
+@pytest.mark.parametrize(
+    "profile", ["dataset_default", "deepseek_vl2", "internvl", "llava", "qwen_custom"]
+)
+def test_prompts_are_those_of_the_snapshot(profile: str) -> None:
+    prompts = read(profile)
+    asked = [
+        f"--- {name}\n{as_text(to_messages(sample, for_benchmark(prompts, benchmark)))}|\n"
+        for name, (benchmark, sample) in CASES.items()
+    ]
+    snapshot = SNAPSHOTS / f"prompts_{profile}.txt"
+    assert "".join(asked) == snapshot.read_text(encoding="utf-8")
+
+
+def test_parts_without_their_text_are_left_out() -> None:
+    template = "[[Hint: {hint}\n]]{question}[[\n{choices}]] [[1, 2]]"
+    assert fill(template, QUESTION) == "What is it? [[1, 2]]"
+    full = replace(CHOICE, hint="It barks.")
+    assert fill(template, full) == "Hint: It barks.\nWhat is it?\nA. cat\nB. dog [[1, 2]]"
+
+
+def test_an_absent_option_keeps_the_letters_of_the_others() -> None:
+    sample = replace(CHOICE, choices=["cat", "", "bird"])
+    assert fill("{choices}", sample) == "A. cat\nC. bird"
+    assert fill("{bracketed_choices}", sample) == "(A) cat\n(C) bird"
+
+
+texts = st.lists(
+    st.sampled_from(["a", "{", "}", "[[", "]]", "question", "hint", "choices", "images"])
+).map("".join)
+
+
+@given(question=texts, hint=texts)
+def test_texts_of_a_sample_are_never_taken_for_placeholders(question: str, hint: str) -> None:
+    sample = replace(QUESTION, question=question, hint=hint)
+    assert fill("<{hint}|{question}>", sample) == f"<{hint}|{question}>"
+    messages = to_messages(replace(sample, question="{images}"), {"vqa": "{question} {images}!"})
+    assert as_text(messages) == "{images} <image>!"
+
+
+def test_images_go_where_the_template_puts_them() -> None:
+    (turn,) = to_messages(VIDEO_CHOICE, {"video_multiple_choice": "watch {images}{question}"})
+    assert [part["type"] for part in turn["content"]] == ["text", "image", "text"]
+    assert turn["content"][0]["text"] == "watch "
+
+
+def test_a_benchmark_takes_the_template_with_the_longest_name_that_fits() -> None:
+    prompts = {"vqa": "0", "vqa_on_mlvu": "1", "vqa_on_mlvu_hard": "2", "anls": "3"}
+    assert for_benchmark(prompts, "mlvu_hard_dev")["vqa"] == "2"
+    assert for_benchmark(prompts, "mlvu")["vqa"] == "1"
+    assert for_benchmark(prompts, "other")["vqa"] == "0"
+    assert for_benchmark(prompts, "mlvu")["anls"] == "3"
+    assert prompts["vqa"] == "0"
+
+
+def test_template_without_options_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model.prompts.multiple_choice .*\{choices\}"):
+        check_prompts({"multiple_choice": "{question}"}, ["multiple_choice"], model="tiny")
 
 
 def test_images_come_before_the_text() -> None:

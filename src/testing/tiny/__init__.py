@@ -8,11 +8,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from . import llava, qwen2_5_vl
+from . import deepseek_vl2, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl
 
 _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
+    "deepseek_vl2": deepseek_vl2.build,
+    "internvl": internvl.build,
     "llava": llava.build,
+    "llava_onevision": llava_onevision.build,
     "qwen2_5_vl": qwen2_5_vl.build,
+    "qwen2_vl": qwen2_vl.build,
+    "qwen3_vl": qwen3_vl.build,
 }
 """By family; each takes the number of decoder layers."""
 

@@ -25,27 +25,52 @@ CHAT_TEMPLATE = """\
 """
 
 
+def language_part(tokenizer: Any, depth: int) -> dict[str, Any]:
+    """What the configurations of all Qwen-VL families have in common."""
+    ids = tokenizer.get_vocab()
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": depth,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [2, 3, 3],
+        },
+        "bos_token_id": None,
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+    }
+    return {
+        "text_config": text,
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "tie_word_embeddings": False,
+    }
+
+
+def build_processor(processor_class: Any, tokenizer: Any, **options: Any) -> Any:
+    """A processor whose images and frames may be as small as a token.
+
+    Args:
+        options: of the image processor.
+    """
+    size = {"shortest_edge": 784, "longest_edge": 10**6}
+    image_processor = Qwen2VLImageProcessorPil(size=size, **options)
+    processor = processor_class(image_processor, tokenizer, chat_template=CHAT_TEMPLATE)
+    processor.video_processor.size = size
+    return processor
+
+
 def build(depth: int) -> tuple[PreTrainedModel, Any]:
     tokenizer = byte_level_tokenizer(QWEN_TOKENS)
-    ids = tokenizer.get_vocab()
     config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": depth,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "mrope_section": [2, 3, 3],
-            },
-            "bos_token_id": None,
-            "eos_token_id": ids["<|im_end|>"],
-            "pad_token_id": ids["<|endoftext|>"],
-        },
         vision_config={
             "hidden_size": 32,
             "out_hidden_size": 64,
@@ -55,14 +80,8 @@ def build(depth: int) -> tuple[PreTrainedModel, Any]:
             "window_size": 112,
             "fullatt_block_indexes": [1],
         },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=False,
+        **language_part(tokenizer, depth),
     )
-    image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 784, "longest_edge": 10**6})
-    processor = ImageTextProcessor(image_processor, tokenizer, chat_template=CHAT_TEMPLATE)
     model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.pad_token_id = ids["<|endoftext|>"]
-    return model, processor
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model, build_processor(ImageTextProcessor, tokenizer)

@@ -6,8 +6,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 
-def byte_level_tokenizer(special_tokens: tuple[str, ...]) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer that reads any text and needs no file."""
+def byte_level_tokenizer(special_tokens: tuple[str, ...], **named: str) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that reads any text and needs no file.
+
+    Args:
+        special_tokens: the first one pads.
+        named: those of them that become attributes of the tokenizer.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -23,4 +28,5 @@ def byte_level_tokenizer(special_tokens: tuple[str, ...]) -> PreTrainedTokenizer
         pad_token=special_tokens[0],
         eos_token="<|im_end|>",
         padding_side="left",
+        extra_special_tokens=named,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from ivcprune.report.comparison import compare
+from ivcprune.report.html import render_page
 from ivcprune.report.job import run as report
-from ivcprune.report.runs import Run
+from ivcprune.report.runs import Run, load_run
+from ivcprune.report.table import notes
 
 MakeRun = Callable[..., Run]
 
@@ -114,3 +118,35 @@ def test_no_runs_names_the_command(cfg: DictConfig) -> None:
 def test_negative_gallery_is_refused(cfg: DictConfig) -> None:
     with pytest.raises(ValueError, match=r"job\.gallery is -1"):
         report(cfg, gallery=-1)
+
+
+def test_a_benchmarks_own_metric_is_what_counts(make_run: MakeRun) -> None:
+    """Its headline score is shown, in its unit, and runs under other judges stand apart."""
+    runs = [make_run("none", accuracy=0.95), make_run("fastv", accuracy=0.8)]
+    runs.append(make_run("random", accuracy=0.7))
+    for run, value, judge in zip(
+        runs, (1500.0, 1200.0, 900.0), ("none", "none", "gpt"), strict=True
+    ):
+        path = run.folder / "metrics.json"
+        metrics = json.loads(path.read_text())
+        metrics["scores"]["mme"] = {"value": value, "low": value - 50, "high": value + 50, "n": 40}
+        metrics |= {"headline": ["mme"], "units": {"mme": "points of 2000"}}
+        metrics["judge"] = {"name": judge, "cases": 5, "settled": 3 * (judge == "gpt")}
+        path.write_text(json.dumps(metrics))
+    groups = compare([load_run(run.folder) for run in runs])
+    by_size = sorted(groups, key=lambda group: -len(group.entries))
+    assert [[e.run.policy for e in group.entries] for group in by_size] == [
+        ["none", "fastv"],
+        ["random"],
+    ]
+    assert by_size[0].tasks == ("mme",)
+    assert by_size[0].entries[1].average == pytest.approx(80.0)
+    assert notes(by_size[0]) == [
+        "mme: in points of 2000",
+        "none: 5 replies that exact matching cannot read were not judged",
+        "fastv: 5 replies that exact matching cannot read were not judged",
+    ]
+    assert notes(by_size[1])[1] == "random: judge gpt settled 3 of 5 replies"
+    page = render_page("demo", groups, [], gallery=0)
+    assert "points of 2000" in page
+    assert "1200.0" in page

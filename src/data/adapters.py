@@ -1,0 +1,194 @@
+"""Small steps from the rows of a source to rows that columns can be named in.
+
+An adapter gets one row and returns the rows that it becomes: one, several, or none. A data
+configuration lists its adapters; they run in that order, before `columns` are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .cells import as_list, as_text, parse_list
+
+Row = dict[str, Any]
+Adapter = Callable[[Row], list[Row]]
+
+
+def cell_of(row: Mapping[str, Any], column: str) -> Any:
+    """A cell by its column; a dot leads into a struct, as in `image_info.file_name`.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+    if column in row:
+        return row[column]
+    cell: Any = row
+    for name in column.split("."):
+        if not isinstance(cell, Mapping) or name not in cell:
+            raise KeyError(column)
+        cell = cell[name]
+    return cell
+
+
+@dataclass(frozen=True)
+class Explode:
+    """One row for each member of a list.
+
+    Attributes:
+        column: holds the list, or text with `separator` between the members.
+        to: the column that gets the member; None = `column` itself.
+    """
+
+    column: str
+    to: str | None = None
+    separator: str | None = None
+
+    def __call__(self, row: Row) -> list[Row]:
+        cell = cell_of(row, self.column)
+        if self.separator is not None:
+            members: list[Any] = [part.strip() for part in as_text(cell).split(self.separator)]
+        else:
+            members = parse_list(cell)
+        return [row | {self.to or self.column: member} for member in members]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A column made of others: `{img_id}.jpg`."""
+
+    to: str
+    template: str
+
+    def __call__(self, row: Row) -> list[Row]:
+        names = re.findall(r"{([^{}]+)}", self.template)
+        text = self.template
+        for name in names:
+            text = text.replace(f"{{{name}}}", as_text(cell_of(row, name)))
+        return [row | {self.to: text}]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A column that follows from another by a table.
+
+    Raises, when called:
+        ValueError: the table has no entry for a cell.
+    """
+
+    column: str
+    to: str
+    table: Mapping[str, str]
+
+    def __call__(self, row: Row) -> list[Row]:
+        key = as_text(cell_of(row, self.column))
+        if key not in self.table:
+            raise ValueError(f"{self.column} is {key!r}: known are {sorted(self.table)}")
+        return [row | {self.to: self.table[key]}]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A column that is one part of another, such as the task in `mazenav.0.2`.
+
+    Attributes:
+        index: of the part between separators; negative ones count from the end.
+    """
+
+    column: str
+    to: str
+    separator: str
+    index: int
+
+    def __call__(self, row: Row) -> list[Row]:
+        parts = as_text(cell_of(row, self.column)).split(self.separator)
+        if not -len(parts) <= self.index < len(parts):
+            raise ValueError(f"{self.column} is {'.'.join(parts)!r}: it has no part {self.index}")
+        return [row | {self.to: parts[self.index]}]
+
+
+@dataclass(frozen=True)
+class Modulo:
+    """A column that is the remainder of a whole number: the base row of MMBench's rotations."""
+
+    column: str
+    to: str
+    divisor: int
+
+    def __call__(self, row: Row) -> list[Row]:
+        return [row | {self.to: int(as_text(cell_of(row, self.column))) % self.divisor}]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Text without the phrases that its own prompt would repeat, or letters before options.
+
+    Attributes:
+        column: holds text, or a list of texts.
+        pattern: regular expression; what it matches is removed, then white space at the ends.
+    """
+
+    column: str
+    pattern: str
+
+    def __call__(self, row: Row) -> list[Row]:
+        cell = cell_of(row, self.column)
+        stripped = [re.sub(self.pattern, "", as_text(text)).strip() for text in as_list(cell)]
+        return [row | {self.column: stripped if isinstance(cell, list) else "".join(stripped)}]
+
+
+_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]*(.*?)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class InlineOptions:
+    """Options on lines of their own in the question: `A. text`, `(A) text`, `A) text` or `A: text`.
+
+    Attributes:
+        column: holds the question; the options are taken out of it.
+        to: the column that gets the list of their texts.
+        task_without: task of a question without options, written to the column `task`; None = a
+            question without options gets none.
+        task_with: the same for one with options.
+    """
+
+    column: str
+    to: str = "choices"
+    task_with: str | None = None
+    task_without: str | None = None
+
+    def __call__(self, row: Row) -> list[Row]:
+        text = as_text(cell_of(row, self.column))
+        found = _consecutive(_OPTION.finditer(text))
+        for match in reversed(found):
+            text = text[: match.start()] + text[match.end() :]
+        lines = [line.rstrip() for line in text.split("\n")]
+        question = "\n".join(line for line in lines if line) if found else text
+        task = self.task_with if found else self.task_without
+        changed = {self.column: question.strip(), self.to: [match[2] for match in found]}
+        return [row | changed | ({"task": task} if task else {})]
+
+
+def _consecutive(matches: Any) -> list[re.Match[str]]:
+    """The matches that carry the letters A, B, C, ... in turn; none where there is only one."""
+    found: list[re.Match[str]] = []
+    for match in matches:
+        if match[1] == chr(ord("A") + len(found)):
+            found.append(match)
+    return found if len(found) > 1 else []
+
+
+@dataclass(frozen=True)
+class UnionBox:
+    """The smallest box around several, each given by four columns: x, y, width, height."""
+
+    boxes: Sequence[Sequence[str]]
+    to: str
+
+    def __call__(self, row: Row) -> list[Row]:
+        sides = [[float(cell_of(row, name)) for name in names] for names in self.boxes]
+        left, top = min(x for x, *_ in sides), min(y for _, y, *_ in sides)
+        right, bottom = max(x + w for x, _, w, _ in sides), max(y + h for _, y, _, h in sides)
+        return [row | {self.to: [left, top, right - left, bottom - top]}]

@@ -1,0 +1,98 @@
+"""Tables of the Hugging Face Hub, read by `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets, load_dataset
+
+from .cells import as_list, stamp_of
+from .tables import TableSource
+
+CONFIG_COLUMN, FILE_COLUMN = "config", "file"
+"""Added columns that say which configuration or file a row is from, where there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource(TableSource):
+    """One split of a dataset on the hub, or of a folder in the hub's layout.
+
+    Attributes:
+        hub_ids: repositories with the same content, the first that can be loaded is used.
+        split: as the repository calls it.
+        config: of the repository; None = its default. A list: all of them one after the other,
+            named by the column `config`; a column that some lack is empty there.
+        revision: branch, tag or commit; None = the newest, then kept as first converted.
+        data_files: files of a repository without configurations. A list: all of them one after the
+            other, their names without ending in the column `file`.
+    """
+
+    hub_ids: Sequence[str]
+    split: str
+    config: str | Sequence[str] | None = None
+    revision: str | None = None
+    data_files: str | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hub_ids or isinstance(self.hub_ids, str):
+            raise ValueError(
+                f"data.hub_ids is {self.hub_ids!r}: give a list, such as [organisation/dataset]"
+            )
+        if isinstance(self.config, list) and isinstance(self.data_files, list):
+            raise ValueError("data.config and data.data_files are both lists: only one can be")
+
+    def stamp(self) -> str:
+        return "".join(stamp_of(Path(hub_id)) for hub_id in self.hub_ids)
+
+    def read(self, cache_dir: Path) -> Dataset:
+        # `datasets` keeps what it read of a local folder by its path alone.
+        own_cache = str(cache_dir / "datasets" / self.stamp())
+        problems = []
+        for hub_id in self.hub_ids:
+            try:
+                return self._read_parts(hub_id, own_cache)
+            # Repositories move and vanish, hosts and networks fail in ways of their own, and what
+            # one copy lacks another may have.
+            except Exception as error:
+                text = " ".join(str(error).split())
+                problems.append(f"{hub_id}: {type(error).__name__}: {text}")
+        raise FileNotFoundError(
+            f"data {self.name!r} cannot be loaded ({'; '.join(problems)}): check the network, or "
+            "name a copy with data.hub_ids=[organisation/dataset], which may be a local folder"
+        )
+
+    def _read_parts(self, hub_id: str, cache_dir: str) -> Dataset:
+        parts = []
+        for config in as_list(self.config) or [None]:
+            for file in as_list(self.data_files) or [None]:
+                options: dict[str, Any] = {"data_files": file} if file is not None else {}
+                part = load_dataset(
+                    hub_id,
+                    config,
+                    split=self.split,
+                    revision=self.revision,
+                    cache_dir=cache_dir,
+                    **options,
+                )
+                if isinstance(self.config, list):
+                    part = part.add_column(CONFIG_COLUMN, [config] * len(part))
+                if isinstance(self.data_files, list):
+                    part = part.add_column(FILE_COLUMN, [Path(file).stem] * len(part))
+                parts.append(part)
+        return concatenate_datasets(_aligned(parts)) if len(parts) > 1 else parts[0]
+
+
+def _aligned(parts: Sequence[Dataset]) -> list[Dataset]:
+    """The parts with all columns of any of them."""
+    features = {name: feature for part in parts for name, feature in part.features.items()}
+    aligned = []
+    for part in parts:
+        for name, feature in features.items():
+            if name not in part.column_names:
+                part = part.add_column(name, [None] * len(part), feature=feature)
+        aligned.append(part)
+    return aligned

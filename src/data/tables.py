@@ -1,0 +1,196 @@
+"""From any table to canonical samples: which column is what is configuration.
+
+A `TableSource` names the columns of somebody's table; its subclasses know where tables come from
+(`ivcprune.data.hub`, `ivcprune.data.files`). See docs/adding_a_benchmark.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from .adapters import Adapter, Row, cell_of
+from .cells import ANSWER_FORMATS, BOX_FORMATS, ENCODED, as_list, as_text, file_in
+from .checks import check_at_least
+from .conversion import MISSING, Converter
+from .sample import FEATURES
+from .video import FrameSampler
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+"""Part of every cache file's name: raise it when the same table gives other samples."""
+
+ROLES = ("id", "group", "task", "image", "video", "question", "answer", "choices", "hint",
+         "category", "box")  # fmt: skip
+"""What `columns` may name."""
+
+NOT_IN_KEY = ("frames", "expected_rows", "expected_samples", "samples_certain")
+"""Fields on which the samples do not depend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSource(ABC):
+    """A benchmark that lies in a table, whose columns the configuration names.
+
+    Attributes:
+        name: what runs, tables and files call the benchmark.
+        task: of all samples, unless `columns` names a column `task`.
+        columns: role -> column, or list of columns; see `ROLES`. Ids are joined by "-", categories
+            by " / ", paths by "/"; options may be one list column or a column each. Without `id`
+            rows are numbered. A row that becomes several samples counts them in their ids.
+        metadata: key -> column; what the benchmark's metric needs beside the canonical columns.
+        adapters: what happens to a row before its columns are read; see `ivcprune.data.adapters`.
+        where: column -> value, or list of values, of the rows to keep; before the adapters.
+        missing: which texts stand for a missing cell; a key of `MISSING`.
+        answer_format: how answers are written; a key of `ivcprune.data.cells.ANSWER_FORMATS`.
+        box_format: "xyxy" or "xywh", pixels of the original image.
+        image_folder: what paths of images are relative to.
+        video_folder: what paths of videos are relative to.
+        frames: which frames of a video are shown; None where there are no videos.
+        expected_rows: rows that the table must have, before `where`; None = not known.
+        expected_samples: samples that it must give; None = not known.
+        samples_certain: whether another number of samples is an error; else it is a warning.
+    """
+
+    name: str
+    task: str
+    columns: Mapping[str, str | list[str]]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    adapters: Sequence[Adapter] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = "none"
+    answer_format: str = "text"
+    box_format: str = "xyxy"
+    image_folder: str | None = None
+    video_folder: str | None = None
+    frames: FrameSampler | None = None
+    expected_rows: int | None = None
+    expected_samples: int | None = None
+    samples_certain: bool = True
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.columns) - set(ROLES)):
+            raise ValueError(f"data.columns has {unknown}: choose from {list(ROLES)}")
+        for option, known in (
+            ("missing", MISSING), ("answer_format", ANSWER_FORMATS), ("box_format", BOX_FORMATS)
+        ):  # fmt: skip
+            if (value := getattr(self, option)) not in known:
+                raise ValueError(f"data.{option} is {value!r}: choose one of {sorted(known)}")
+        for count in ("expected_rows", "expected_samples"):
+            if (value := getattr(self, count)) is not None:
+                check_at_least(f"data.{count}", value, 0)
+
+    @abstractmethod
+    def read(self, cache_dir: Path) -> Dataset:
+        """The table as its author published it, images undecoded or not.
+
+        Raises:
+            ValueError, FileNotFoundError: it cannot be had; one sentence says what to do.
+        """
+
+    def stamp(self) -> str:
+        """Changes when the table itself may have changed; "" where that cannot be seen."""
+        return ""
+
+    def has_sample(self, row: Row) -> bool:
+        """Whether a row of the table is used."""
+        return all(
+            as_text(cell_of(row, column)) in map(as_text, as_list(wanted))
+            for column, wanted in self.where.items()
+        )
+
+    def image_reader(self, table: Dataset) -> Callable[[Any], list[Row]]:
+        """What reads an image cell of `table` as undecoded images."""
+        return self._images_of
+
+    def _images_of(self, cell: Any) -> list[Row]:
+        return [
+            {**image}
+            if isinstance(image, Mapping)
+            else ENCODED | {"path": file_in(self.image_folder, as_text(image))}
+            for image in as_list(cell)
+        ]
+
+    def load(self, cache_dir: Path) -> Dataset:
+        """All samples in the columns of `FEATURES`; converted once, kept under `cache_dir`.
+
+        Raises:
+            ValueError, FileNotFoundError: the table cannot be had, lacks a column, or does not
+                have the expected number of rows.
+        """
+        self._check_folders()
+        file = cache_dir / "benchmarks" / f"{self.name}-{self._key()}.arrow"
+        if not file.exists():
+            self._convert(cache_dir, file)
+        samples = Dataset.from_file(str(file))
+        try:
+            self._check_samples(len(samples))
+        except ValueError:
+            # Whoever corrects the source gets another table from it, not this one.
+            file.unlink(missing_ok=True)
+            raise
+        return samples
+
+    def _convert(self, cache_dir: Path, file: Path) -> None:
+        table = self.read(cache_dir)
+        if self.expected_rows not in (None, len(table)):
+            raise ValueError(
+                f"data {self.name!r} has {len(table)} rows where {self.expected_rows} are "
+                "expected: the source has changed, so its scores cannot be compared; use the "
+                "version that has them, or say that you mean it with data.expected_rows=null"
+            )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # As arrow, images stay undecoded. `map` writes to a file of its own and renames it, so that
+        # processes may convert at once.
+        table.with_format("arrow").map(
+            Converter(self, self.image_reader(table)).samples_of_batch,
+            with_indices=True,
+            batched=True,
+            batch_size=16,
+            writer_batch_size=64,
+            remove_columns=table.column_names,
+            features=FEATURES,
+            cache_file_name=str(file),
+            new_fingerprint=file.stem,
+            load_from_cache_file=False,
+        )
+
+    def _check_folders(self) -> None:
+        for role in ("image", "video"):
+            folder = getattr(self, f"{role}_folder")
+            if folder is not None and not Path(folder).expanduser().is_dir():
+                raise FileNotFoundError(
+                    f"data.{role}_folder is {folder!r}, which is no folder: give the one that the "
+                    f"{role}s of {self.name!r} were unpacked into"
+                )
+        if "video" in self.columns and self.video_folder is None:
+            raise ValueError(
+                f"data.video_folder is null: unpack the videos of {self.name!r} (docs/benchmarks.md"
+                " says where they are) and name their folder"
+            )
+
+    def _check_samples(self, n: int) -> None:
+        if self.expected_samples in (None, n):
+            return
+        message = f"data {self.name!r} gives {n} samples where {self.expected_samples} are expected"
+        if self.samples_certain:
+            raise ValueError(
+                f"{message}: the source has changed, so its scores cannot be compared; use the "
+                "version that has them, or say that you mean it with data.expected_samples=null"
+            )
+        log.warning("%s; the expected number is from memory, so check the source", message)
+
+    def _key(self) -> str:
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_IN_KEY}
+        content = repr(
+            (FORMAT_VERSION, type(self).__name__, sorted(settings.items()), self.stamp())
+        )
+        return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -1,0 +1,98 @@
+"""Has a judge settle what exact matching could not read, after all samples are predicted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from ..judge import Case, Judge, Verdict
+from .sample_log import SampleRow
+
+COLUMNS = ["id", "group_id", "question", "choices", "answers", "metadata"]
+CIRCULAR = "circular"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`judge` of `metrics.json`.
+
+    Attributes:
+        name: of the judge.
+        cases: how many replies exact matching could not read and the metric depends on.
+        settled: how many of them the judge settled. The others are wrong; of open answers, they
+            are left out.
+        obstacle: why the judge was not asked; None where it was, or there is none.
+    """
+
+    name: str
+    cases: int
+    settled: int
+    obstacle: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def settle(
+    rows: Sequence[SampleRow], dataset: Dataset, judge: Judge, metrics: str, cache_dir: Path
+) -> tuple[list[SampleRow], Judgement]:
+    """The rows with the judge's verdicts, and how many there are.
+
+    What the judge said is kept under `cache_dir`: judging again asks only for what is missing.
+
+    Args:
+        dataset: the canonical samples of all rows.
+        metrics: `data.metrics`; under "circular" a question that one rotation got wrong is wrong,
+            whatever a judge says of other rotations.
+    """
+    samples = {sample["id"]: sample for sample in dataset.select_columns(COLUMNS)}
+    open_rows = [row for row in rows if row.error is None and not row.settled]
+    if metrics == CIRCULAR:
+        open_rows = _that_matter(open_rows, rows, samples)
+    obstacle = judge.obstacle() if open_rows else None
+    verdicts: list[Verdict | None] = [None] * len(open_rows)
+    if obstacle is None:
+        cases = [_case(row, samples[row.sample_id]) for row in open_rows]
+        verdicts = judge.settle(cases, cache_dir)
+    decided = {
+        row.sample_id: replace(row, parsed=verdict.parsed, score=verdict.score, judge=judge.name)
+        for row, verdict in zip(open_rows, verdicts, strict=True)
+        if verdict is not None
+    }
+    judgement = Judgement(judge.name, len(open_rows), len(decided), obstacle)
+    return [decided.get(row.sample_id, row) for row in rows], judgement
+
+
+def _that_matter(
+    open_rows: Sequence[SampleRow],
+    rows: Sequence[SampleRow],
+    samples: Mapping[str, Mapping[str, Any]],
+) -> list[SampleRow]:
+    """Without the rotations of questions that another rotation got wrong for certain.
+
+    The unrotated question is kept: the accuracy without rotations depends on it.
+    """
+    group_of = {row.sample_id: samples[row.sample_id]["group_id"] for row in rows}
+    wrong = {group_of[row.sample_id] for row in rows if row.settled and row.score == 0.0}
+    return [
+        row
+        for row in open_rows
+        if group_of[row.sample_id] not in wrong or group_of[row.sample_id] == row.sample_id
+    ]
+
+
+def _case(row: SampleRow, sample: Mapping[str, Any]) -> Case:
+    return Case(
+        id=row.sample_id,
+        task=row.task,
+        question=sample["question"],
+        choices=sample["choices"],
+        answers=sample["answers"],
+        reply=row.prediction,
+        metadata=json.loads(sample["metadata"] or "{}"),
+    )

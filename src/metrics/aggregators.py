@@ -1,0 +1,56 @@
+"""The metrics that benchmarks define over several samples, by the name `metrics:` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from . import multiple_choice, video, yes_no_benchmarks
+from .figures import Aggregator, ScoredSample, evaluate
+from .ocr_bench import OCRBENCH
+
+MEAN = "mean"
+"""No metric beside the mean score of each task, which every run has."""
+
+AGGREGATORS: Mapping[str, Aggregator] = {
+    "category_mean": multiple_choice.CATEGORY_MEAN,
+    "circular": multiple_choice.CIRCULAR,
+    "hallusion": yes_no_benchmarks.HALLUSION,
+    "mlvu": video.MLVU,
+    "mlvu_generation": video.MLVU_GENERATION,
+    "mme": yes_no_benchmarks.MME,
+    "ocrbench": OCRBENCH,
+    "pooled": multiple_choice.POOLED,
+    "pope_f1": yes_no_benchmarks.POPE,
+    "video_mme": video.VIDEO_MME,
+}
+"""What `metrics:` of a data configuration may name beside "mean"."""
+
+
+def aggregator_named(name: str) -> Aggregator:
+    """The benchmark's metrics; "mean" has none of its own and must not be asked for.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in AGGREGATORS:
+        raise ValueError(f"data.metrics is {name!r}: choose one of {sorted([MEAN, *AGGREGATORS])}")
+    return AGGREGATORS[name]
+
+
+def check_metrics(name: str, samples: Iterable[ScoredSample]) -> None:
+    """Fails where the metric cannot be computed for these samples; call it before a run.
+
+    Raises:
+        ValueError: unknown name, a category it does not know, or metadata that it needs missing.
+    """
+    if name == MEAN:
+        return
+    aggregator = aggregator_named(name)
+    try:
+        evaluate(aggregator, (replace(sample, score=0.0) for sample in samples), resamples=1)
+    except KeyError as error:
+        raise ValueError(
+            f"data.metrics={name} needs {error} in the metadata of every sample: map it in the "
+            "data configuration, or use data.metrics=mean"
+        ) from None

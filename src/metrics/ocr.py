@@ -1,0 +1,23 @@
+"""Text read off an image: OCRBench."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FORMULAS = "Handwritten Mathematical Expression Recognition"
+"""The category whose answers are LaTeX: case matters and spaces do not."""
+
+
+def contains_answer(prediction: str, answers: Sequence[str], category: str = "") -> bool:
+    """Whether an accepted answer occurs in the reply; an empty one never does."""
+    plain = _formula if category == FORMULAS else _words
+    reply = plain(prediction)
+    return any(text in reply for text in map(plain, answers) if text)
+
+
+def _words(text: str) -> str:
+    return text.lower().strip().replace("\n", " ")
+
+
+def _formula(text: str) -> str:
+    return text.strip().replace("\n", " ").replace(" ", "")

@@ -1,0 +1,67 @@
+"""Scores without certain samples: those that a layer was chosen on, for example."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import fmean
+
+from ..metrics.aggregate import aggregate
+from .runs import Row, Run, Score
+
+
+@dataclass(frozen=True)
+class PartialRun(Run):
+    """A run as if it had been without the samples `left_out`."""
+
+    left_out: frozenset[str] = frozenset()
+
+    def samples(self) -> list[Row]:
+        return [row for row in super().samples() if row["sample_id"] not in self.left_out]
+
+
+def leave_out(run: Run, ids: frozenset[str]) -> Run:
+    """The run with all figures over the other samples; the run itself where it has none of them.
+
+    Scores are then the means of tasks: metrics of a benchmark's own (F1, groups of questions) need
+    more than the rows, and are left out too.
+    """
+    rows = run.samples()
+    kept = [row for row in rows if row["sample_id"] not in ids]
+    if len(kept) == len(rows):
+        return run
+    scores = aggregate(kept)
+    del scores["categories"]
+    shares = [row["average_tokens"] for row in kept if row["n_visual"]]
+    sizes = [row["kv_bytes"] for row in kept if row["kv_bytes"] is not None]
+    given = {field.name: getattr(run, field.name) for field in fields(Run)}
+    return PartialRun(
+        **given
+        | {
+            "n": len(kept),
+            "errors": sum(row["error"] is not None for row in kept),
+            "average_tokens": fmean(shares) if shares else None,
+            "kv_bytes": fmean(sizes) if sizes else None,
+            "scores": {task: Score(**score) for task, score in scores.items()},
+            "headline": (),
+            "units": {},
+        },
+        left_out=ids,
+    )
+
+
+def read_ids(path: str) -> frozenset[str]:
+    """The sample ids of a `layer_choice.json`.
+
+    Raises:
+        ValueError: the file is missing, or holds no list `ids`.
+    """
+    try:
+        ids = json.loads(Path(path).expanduser().read_text("utf-8"))["ids"]
+        return frozenset(map(str, ids))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"job.without={path} cannot be read ({type(error).__name__}: {error}): give a "
+            "layer_choice.json of job=select_layer"
+        ) from error

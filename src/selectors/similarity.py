@@ -1,0 +1,45 @@
+"""Cosine similarity between tokens, in chunks, so that no N x N table is ever held."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_CHUNK = 2**24
+"""Most similarities held at once; bounds memory at long videos."""
+
+
+def normalised(states: Tensor) -> Tensor:
+    """Vectors of length 1 in float32; zero vectors stay zero."""
+    return nn.functional.normalize(states.float(), dim=-1)
+
+
+def most_similar(
+    queries: Tensor, keys: Tensor, candidates: Tensor, *, others: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The most similar key of each query by cosine; ties go to the lower column.
+
+    Args:
+        queries: `[R, Q, E]`.
+        keys: `[R, K, E]`, K at least 1.
+        candidates: keys that count, bool `[R, K]`.
+        others: queries and keys are the same tokens, and a token is not its own neighbour.
+
+    Returns:
+        the cosine, float32 `[R, Q]` (minus infinity without any candidate), and the column of the
+        key, long `[R, Q]`.
+    """
+    queries, keys = normalised(queries), normalised(keys).transpose(1, 2)
+    n_rows, n_queries, _ = queries.shape
+    n_keys = keys.shape[2]
+    step = max(1, _CHUNK // max(1, n_rows * n_keys))
+    best = queries.new_empty(n_rows, n_queries)
+    columns = torch.empty(n_rows, n_queries, dtype=torch.long, device=queries.device)
+    for start in range(0, n_queries, step):
+        some = slice(start, start + step)
+        cosine = (queries[:, some] @ keys).masked_fill_(~candidates[:, None], -torch.inf)
+        if others:
+            number = torch.arange(cosine.shape[1], device=cosine.device)
+            cosine[:, number, start + number] = -torch.inf
+        best[:, some], columns[:, some] = cosine.max(dim=-1)
+    return best, columns

@@ -1,0 +1,83 @@
+"""What selectors may ask a running model for, and who answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from .attention import AttentionInputs, Queries
+
+TextSpan = Literal["after_image", "all"]
+AttentionLayer = Literal["previous", "next"]
+AttentionOver = Literal["sequence", "image"]
+VisionDepth = Literal["early", "late"]
+VisionQueries = Literal["cls", "mean"]
+
+
+class Signal(StrEnum):
+    """What a selector may ask a running model for; it names its wishes in `Selector.needs`."""
+
+    VALUES = "values"
+    """Value vectors of the last layer that ran."""
+    ATTENTION_PREVIOUS = "attention_previous"
+    """Attention rows of the last layer that ran."""
+    ATTENTION_NEXT = "attention_next"
+    """Attention rows of the layer about to run."""
+    RATERS = "raters"
+    """The text tokens that resemble the image (SparseVLM)."""
+    EMBEDDINGS = "embeddings"
+    """Inputs of the language model."""
+    HIDDEN = "hidden"
+    """Inputs of the layer about to run."""
+    FEATURES = "features"
+    """Outputs of the vision tower."""
+    VISION_ATTENTION_EARLY = "vision_attention_early"
+    """Attention received in an early layer of the vision tower."""
+    VISION_ATTENTION_LATE = "vision_attention_late"
+    """Attention received in a late layer of the vision tower."""
+
+
+FROM_PREVIOUS_LAYER = frozenset({Signal.VALUES, Signal.ATTENTION_PREVIOUS})
+"""Signals that a stage at layer 0 cannot have."""
+FROM_VISION_TOWER = frozenset(
+    {Signal.FEATURES, Signal.VISION_ATTENTION_EARLY, Signal.VISION_ATTENTION_LATE}
+)
+"""Signals that are recorded while the images are encoded."""
+
+
+class Signals(Protocol):
+    """Sequence-level signals of one prefill, in the CURRENT sequence (after earlier stages)."""
+
+    def sequence_values(self) -> tuple[Tensor, Tensor]:
+        """Value vectors `[B, H_kv, S, D]` and the validity mask `[B, S]`."""
+
+    def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
+        """Slots of each sample's text tokens, long `[B, L]`, and their mask `[B, L]`.
+
+        A sample without text after its image answers "after_image" with all of its text.
+        """
+
+    def last_token(self) -> Queries:
+        """The last token of each sample."""
+
+    def raters(self) -> Queries:
+        """The text tokens of each sample that resemble its image."""
+
+    def attention_inputs(
+        self, queries: Queries, layer: AttentionLayer, rope: bool
+    ) -> AttentionInputs:
+        """Queries and keys of a layer, rotated or not."""
+
+    def hidden(self) -> Tensor:
+        """Inputs of the layer about to run, `[B, S, E]`."""
+
+    def embeddings(self) -> Tensor:
+        """Inputs of the language model before any pruning, `[B, S_input, E]`."""
+
+    def features(self) -> Tensor:
+        """Outputs of the vision tower for each sample's visual tokens, `[B, M, E_vision]`."""
+
+    def vision_attention(self, queries: VisionQueries, depth: VisionDepth) -> Tensor:
+        """Attention that each sample's visual tokens receive in the vision tower, `[B, M]`."""

@@ -1,0 +1,155 @@
+"""Every benchmark from its source's format to its figures; the real sources with a network.
+
+Loading, decoding, reading replies and aggregating are those of a run; the replies are scripted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from benchmark_fixtures import FIXTURES, Fixture
+from ivcprune.build import build_source, compose
+from ivcprune.data.batch import decode
+from ivcprune.data.datamodule import check_canonical
+from ivcprune.data.sample import FEATURES
+from ivcprune.data.sources import Source
+from ivcprune.data.tables import TableSource
+from ivcprune.evaluation import predict as predict_job
+from ivcprune.evaluation import results
+from ivcprune.evaluation.run_directory import new_status
+from ivcprune.evaluation.sample_log import SampleRow
+from ivcprune.groups import data_groups
+from ivcprune.metrics.aggregators import check_metrics
+from ivcprune.metrics.scoring import Conventions, check_parser, read_reply
+from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
+
+DOCS = Path(__file__).parents[2] / "docs" / "adding_a_benchmark.md"
+BY_NAME = {fixture.name: fixture for fixture in FIXTURES}
+
+
+def load(name: str, folder: Path, overrides: list[str]) -> tuple[dict[str, str], Source, Dataset]:
+    cfg = compose([f"data={name}", *overrides])
+    source = build_source(cfg)
+    samples = source.load(folder / "cache")
+    check_canonical(samples, name)
+    assert samples.features == FEATURES
+    return {"metrics": cfg.data.metrics, "parser": cfg.data.parser}, source, samples
+
+
+def reply_to(fixture: Fixture, sample_id: str) -> str:
+    return fixture.replies.get(sample_id, fixture.replies.get(f"{sample_id}-0", ""))
+
+
+def predict(fixture: Fixture, source: Source, samples: Dataset, parser: str) -> list[SampleRow]:
+    """The rows that a run would log."""
+    rows = []
+    for row in samples.with_format("arrow")[:].to_pylist():
+        try:
+            sample = decode(row, source.frames)
+        except Exception as error:
+            rows.append(SampleRow(row["id"], row["task"], 0, row["category"], error=repr(error)))
+            continue
+        size = (sample.width, sample.height)
+        reading = read_reply(
+            sample, reply_to(fixture, sample.id), Conventions("plain", size, parser)
+        )
+        score = fixture.marks.get(sample.id, reading.score)
+        rows.append(
+            SampleRow(
+                sample.id, sample.task, 0, sample.category, parsed=reading.parsed, score=score
+            )
+        )
+    return rows
+
+
+def figures(
+    fixture: Fixture, folder: Path, *overrides: str
+) -> tuple[dict[str, float | None], list[str]]:
+    """Values of all scores, and ids of the samples that failed."""
+    overrides = (*fixture.write(folder), *overrides)
+    how, source, samples = load(fixture.name, folder, list(overrides))
+    check_parser(how["parser"], samples["task"])
+    check_metrics(how["metrics"], results.scored_samples(samples))
+    rows = predict(fixture, source, samples, how["parser"])
+    own = results.benchmark_scores(how["metrics"], samples, rows)
+    scores = results.metrics(rows, new_status(), own)["scores"]
+    failed = [row.sample_id for row in rows if row.error is not None]
+    return {name: score["value"] for name, score in scores.items()}, failed
+
+
+def test_every_benchmark_has_a_fixture() -> None:
+    members = [name for group in data_groups().values() for name in group]
+    assert sorted(members) == sorted(BY_NAME)
+    assert len(members) == len(set(members)) == 33
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_replies_come_to_the_figures_worked_by_hand(name: str, tmp_path: Path) -> None:
+    fixture = BY_NAME[name]
+    values, failed = figures(fixture, tmp_path)
+    assert {key: values.get(key) for key in fixture.expected} == pytest.approx(fixture.expected)
+    assert tuple(failed) == fixture.failed
+    assert len(fixture.replies) >= 8
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_without_the_handling_of_its_trap_the_figures_differ(name: str, tmp_path: Path) -> None:
+    fixture = BY_NAME[name]
+    values, _ = figures(fixture, tmp_path, *fixture.trap)
+    assert {key: values.get(key) for key in fixture.expected} != pytest.approx(fixture.expected)
+
+
+def yaml_of(name: str) -> str:
+    """The example of docs/adding_a_benchmark.md that has this name."""
+    examples = re.findall(r"^```yaml\n(.*?)^```", DOCS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (example,) = [text for text in examples if f"name: {name}\n" in text]
+    return str(example)
+
+
+def run_example(name: str, folder: Path, *overrides: str) -> dict[str, Any]:
+    (folder / "conf/data").mkdir(parents=True)
+    (folder / f"conf/data/{name}.yaml").write_text(yaml_of(name))
+    paths = [f"paths.output_dir={folder / 'out'}", f"paths.cache_dir={folder / 'cache'}"]
+    searchpath = f"hydra.searchpath=[file://{folder / 'conf'}]"
+    settings = ["trainer=cpu", "threads=1", "model.max_new_tokens=2", "policy=none"]
+    predict_job.run(compose([searchpath, f"data={name}", *paths, *settings, *overrides]))
+    (metrics,) = (folder / "out").rglob("metrics.json")
+    return dict(json.loads(metrics.read_text()))
+
+
+def test_the_documented_hub_benchmark_runs(tmp_path: Path) -> None:
+    rows = [{"photo": stored(png(seed=i)), "question": "how much?", "price": f"{i}"}
+            for i in range(3)]  # fmt: skip
+    features = {"photo": IMAGE, "question": TEXT, "price": TEXT}
+    hub_id = write_hub(tmp_path / "hub", {("default", "test"): rows}, features)
+    metrics = run_example("menus", tmp_path, f"data.hub_ids=[{hub_id}]")
+    assert (metrics["data"], metrics["n"], metrics["errors"]) == ("menus", 3, 0)
+    assert metrics["scores"]["vqa"]["n"] == 3
+
+
+def test_the_documented_file_benchmark_runs(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").write_bytes(png())
+    row = {"expression": "the hammer", "bbox": [1, 2, 3, 4]}
+    write_json(tmp_path / "e.json", [row | {"file_name": name} for name in ("a.png", "lost.png")])
+    folders = [f"data.path={tmp_path / 'e.json'}", f"data.image_folder={tmp_path / 'images'}"]
+    metrics = run_example("workbench", tmp_path, *folders)
+    assert (metrics["data"], metrics["n"], metrics["errors"]) == ("workbench", 2, 1)
+    assert metrics["scores"]["grounding"]["n"] == 1
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_real_source_has_its_rows(name: str, tmp_path: Path) -> None:
+    """Downloads tens of gigabytes; samples of unpacked videos and images need no files here."""
+    (tmp_path / "empty").mkdir()
+    folders = [f"data.{kind}_folder={tmp_path / 'empty'}" for kind in ("image", "video")]
+    _, source, samples = load(name, Path("~/.cache/ivcprune").expanduser(), folders)
+    assert isinstance(source, TableSource)
+    assert len(samples) == source.expected_samples

@@ -1,0 +1,56 @@
+"""`job=check_data`: what it prints, draws and complains of."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmark_fixtures import FIXTURES
+from ivcprune.build import build_job, compose
+
+BY_NAME = {fixture.name: fixture for fixture in FIXTURES}
+
+
+def check(folder: Path, *overrides: str) -> Path:
+    paths = [f"paths.cache_dir={folder / 'cache'}", f"paths.output_dir={folder / 'out'}"]
+    cfg = compose(["job=check_data", *paths, *overrides])
+    path = build_job(cfg)(cfg)
+    assert isinstance(path, Path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["refcoco_testa", "hallusionbench", "mvbench"])
+def test_samples_are_counted_and_drawn(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    fixture = BY_NAME[name]
+    source = fixture.write(tmp_path)
+    with caplog.at_level(logging.WARNING, logger="ivcprune"):
+        path = check(tmp_path, f"data={name}", *source, "job.samples=5", "model=qwen2_5_vl_7b")
+    out = capsys.readouterr().out
+    n = 10 if name == "refcoco_testa" else 8
+    assert f"{n}, expected {n}" in out
+    assert f"{n - 1} of {n} tried" in out
+    assert f"{fixture.failed[0]} cannot be decoded" in caplog.text
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.size == (1600, 880)  # two rows of at most four cards
+
+
+def test_the_subset_of_a_run_is_what_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["data=scenes", "data.size=6", "data.limit=3", "data.subset_seed=1"]
+    path = check(tmp_path, *options, "job.decode=null")
+    assert "3 of 3 tried" in capsys.readouterr().out
+    with Image.open(path) as sheet:
+        assert sheet.size == (1200, 440)
+
+
+def test_a_wrong_number_of_rows_stops_it(tmp_path: Path) -> None:
+    source = BY_NAME["mme"].write(tmp_path)
+    with pytest.raises(ValueError, match="'mme' has 8 rows where 2374 are expected"):
+        check(tmp_path, "data=mme", *source, "data.expected_rows=2374")

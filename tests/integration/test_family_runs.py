@@ -1,0 +1,188 @@
+"""Every family on the command line: budgets, caches and boxes, on saved tiny checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from family_run import DEPTH, FamilyRun, Reply, run_family, save_tiny
+from ivcprune.models.registry import supported
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a family of the tiny models does under `policy=ivc_prune`.
+
+    Attributes:
+        model: its file of `conf/model/`.
+        budget: smallest and largest number of tokens kept of N, by the published rule.
+        reply: a true box in the family's own words.
+        spared: layers whose cache stays full.
+        layer: where a model of `DEPTH` layers selects.
+        overrides: where the tiny model needs other settings than the file.
+    """
+
+    model: str
+    budget: Callable[[int], tuple[int, int]]
+    reply: Reply
+    spared: tuple[int, ...] = ()
+    layer: int = 2
+    overrides: tuple[str, ...] = ()
+
+
+def half(n: int) -> tuple[int, int]:
+    """Coordinates and seeds are filled to exactly round(N / 2)."""
+    return round(0.5 * n), round(0.5 * n)
+
+
+def llava_budget(n: int) -> tuple[int, int]:
+    """A plain union, so overlap shrinks it: 20 % foreground, two times 5 % and the seeds."""
+    foreground, axis, seeds = round(0.2 * n), round(0.05 * n), max(1, round(0.01 * n))
+    return foreground, foreground + 2 * axis + seeds
+
+
+def onevision_budget(n: int) -> tuple[int, int]:
+    """Half, and newlines beyond it: at most 12 lines of tiles."""
+    return round(0.5 * n), round(0.5 * n) + 12
+
+
+def internvl_budget(n: int) -> tuple[int, int]:
+    """Half, as far as the thumbnail can fill it and tiles do not exceed it.
+
+    Of 16 tokens, 2 to 4 are coordinates; the thumbnail's other 4 to 6 of its half are foreground,
+    which is carried over to the tiles. The thumbnail has 16 tokens to fill up with.
+    """
+    tiles, half = n // 16 - 1, round(0.5 * n)
+    return min(half, 16 + 4 * tiles), max(half, 8 + 3 + 10 * tiles)
+
+
+def deepseek_vl2_budget(n: int) -> tuple[int, int]:
+    """Half of the thumbnail, what it carries over, two shares of each line, all newline tokens.
+
+    Of the thumbnail's 12 tokens 1 or 2 are coordinates, and the other 4 or 5 of its half are
+    foreground, each of which shows w * h tokens of the tiles.
+    """
+    grids = [(w, h) for w in range(1, 5) for h in range(1, 5) if w * h <= 4]
+    ((w, h),) = [(w, h) for w, h in grids if n == 13 + 3 * h * (3 * w + 1)]
+    newlines, per_line = 3 * h, round(0.15 * (3 * w + 1))
+    low = 6 + 1 + 4 * w * h + newlines
+    return low, low + 3 + w * h + newlines * 2 * per_line
+
+
+def llava_reply(box, original, _) -> str:
+    side = min(original)
+    left, top = ((length - side) / 2 for length in original)
+    fractions = [(x - offset) / side for x, offset in zip(box, (left, top) * 2, strict=True)]
+    return "[{:.3f}, {:.3f}, {:.3f}, {:.3f}]".format(*fractions)
+
+
+def onevision_reply(box, original, _) -> str:
+    fractions = [x / length for x, length in zip(box, original * 2, strict=True)]
+    return "[{:.3f}, {:.3f}, {:.3f}, {:.3f}]".format(*fractions)
+
+
+def qwen2_5_vl_reply(box, original, seen) -> str:
+    pixels = [round(x * s / o) for x, s, o in zip(box, seen * 2, original * 2, strict=True)]
+    return json.dumps([{"bbox_2d": pixels, "label": "thing"}])
+
+
+def thousandths(box, original) -> list[int]:
+    return [round(1000 * x / o) for x, o in zip(box, original * 2, strict=True)]
+
+
+def internvl_reply(box, original, _) -> str:
+    return f"<box>[{thousandths(box, original)}]</box>"
+
+
+def deepseek_vl2_reply(box, original, _) -> str:
+    corners = [round(999 * x / o) for x, o in zip(box, original * 2, strict=True)]
+    return f"<|ref|>thing<|/ref|><|det|>[{corners}]<|/det|>"
+
+
+def qwen2_vl_reply(box, original, _) -> str:
+    return "<|box_start|>({},{}),({},{})<|box_end|>".format(*thousandths(box, original))
+
+
+def qwen3_vl_reply(box, original, _) -> str:
+    return json.dumps([{"bbox_2d": thousandths(box, original), "label": "thing"}])
+
+
+EXPECTED = {
+    "deepseek_vl2": Expected(
+        "deepseek_vl2_small", deepseek_vl2_budget, deepseek_vl2_reply, spared=(0,), layer=3
+    ),
+    "internvl": Expected("internvl2_5_8b", internvl_budget, internvl_reply),
+    "llava": Expected("llava_1_5_7b", llava_budget, llava_reply, spared=(0,)),
+    "llava_onevision": Expected("llava_onevision_7b", onevision_budget, onevision_reply),
+    "qwen2_5_vl": Expected("qwen2_5_vl_3b", half, qwen2_5_vl_reply),
+    "qwen2_vl": Expected("qwen2_vl_7b", half, qwen2_vl_reply),
+    "qwen3_vl": Expected("qwen3_vl_8b", half, qwen3_vl_reply),
+}
+"""A family is added by one line here."""
+
+
+@pytest.fixture(params=[name for name in supported() if name in EXPECTED], scope="module")
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def ran(family: str, tmp_path_factory: pytest.TempPathFactory) -> FamilyRun:
+    folder = tmp_path_factory.mktemp(family)
+    expected = EXPECTED[family]
+    with pytest.MonkeyPatch.context() as patch:
+        return run_family(
+            expected.model,
+            save_tiny(family, folder / "checkpoint"),
+            folder / "outputs",
+            patch,
+            "policy=ivc_prune",
+            *expected.overrides,
+            reply=expected.reply,
+        )
+
+
+def test_every_image_is_cut_to_the_published_budget(family: str, ran: FamilyRun) -> None:
+    assert len(ran.rows) == 8
+    for row in ran.rows:
+        assert row["error"] is None
+        low, high = EXPECTED[family].budget(row["n_visual"])
+        assert low <= row["n_kept"] <= high < row["n_visual"]
+
+
+def test_every_layer_caches_what_was_kept(family: str, ran: FamilyRun) -> None:
+    for row in ran.rows:
+        full, kept = row["n_visual"], row["n_kept"]
+        layers = [full if i in EXPECTED[family].spared else kept for i in range(DEPTH)]
+        assert ran.per_layer[row["sample_id"]] == layers
+        assert row["average_tokens"] == pytest.approx(sum(layers) / DEPTH / full)
+
+
+def test_true_boxes_in_the_words_of_the_family_are_hits(family: str, ran: FamilyRun) -> None:
+    grounding = [row for row in ran.rows if row["task"] == "grounding"]
+    assert grounding
+    for row in grounding:
+        for read, true in zip(json.loads(row["parsed"]), json.loads(row["target"]), strict=True):
+            assert read == pytest.approx(true, abs=1)
+    assert ran.metrics["scores"]["grounding"]["value"] == 100
+
+
+def test_the_run_is_named_after_model_and_policy(family: str, ran: FamilyRun) -> None:
+    names = (ran.metrics["model"], ran.metrics["policy"], ran.metrics["data"])
+    assert names == (EXPECTED[family].model, "ivc_prune", "scenes")
+    assert ran.metrics["layers"] == {"select": EXPECTED[family].layer}
+
+
+def test_vanilla_keeps_everything(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = save_tiny(family, tmp_path / "checkpoint")
+    model = EXPECTED[family].model
+    arguments = ("policy=none", "data.limit=2", *EXPECTED[family].overrides)
+    run = run_family(model, checkpoint, tmp_path / "outputs", monkeypatch, *arguments)
+    assert all(row["n_kept"] == row["n_visual"] > 0 for row in run.rows)
+    assert run.metrics["average_tokens"] == 1

@@ -1,0 +1,108 @@
+"""Prompts with pictures and videos for the tiny Qwen models, and exactness of pruned ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ivcprune.models.registry import family_of_model
+from ivcprune.policy import PruningPolicy
+from ivcprune.pruner import Pruner
+from ivcprune.testing.inputs import picture
+from mask_reference import Spy, masked
+
+DEPTH, STEPS = 4, 3
+TOLERANCE = 1e-5
+
+Part = str | Image.Image | list[Image.Image]
+"""Text, an image, or the frames of a video."""
+
+
+def clip(width: int, height: int, n_frames: int, seed: int = 0) -> list[Image.Image]:
+    """A video of noise."""
+    return [picture(width, height, seed + i) for i in range(n_frames)]
+
+
+def encode(processor: Any, *samples: Sequence[Part], **options: Any) -> Any:
+    """Model inputs of samples, each one user turn of text, images and videos; left-padded."""
+    prompts, images, videos = [], [], []
+    for parts in samples:
+        content: list[dict[str, str]] = []
+        for part in parts:
+            if isinstance(part, str):
+                content.append({"type": "text", "text": part})
+            elif isinstance(part, list):
+                content.append({"type": "video"})
+                videos.append(part)
+            else:
+                content.append({"type": "image"})
+                images.append(part)
+        messages = [{"role": "user", "content": content}]
+        prompts.append(
+            processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        )
+    return processor(
+        text=prompts,
+        images=images or None,
+        videos=videos or None,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        **options,
+    )
+
+
+def ragged_clips(processor: Any) -> Any:
+    """Two samples of different length with images and videos in different order."""
+    return encode(
+        processor,
+        [clip(84, 56, 5), "and", picture(56, 84, 7), "what happens"],
+        [picture(112, 56, 8), clip(56, 84, 2, 3), clip(56, 84, 4, 5), "which one is it"],
+    )
+
+
+def enter(model: Any, policy: PruningPolicy) -> Pruner:
+    """The policy at work on a tiny model."""
+    family = family_of_model(model)
+    bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
+    return Pruner(model, family, bound)
+
+
+def generate(model: Any, inputs: Any, **options: Any) -> Any:
+    """Greedy generation of a few tokens, with logits."""
+    return model.generate(
+        **inputs,
+        max_new_tokens=STEPS,
+        min_new_tokens=STEPS,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        **options,
+    )
+
+
+def assert_equals_mask_reference(model: Any, inputs: Any, policy: PruningPolicy) -> Pruner:
+    """Pruned generation equals that of the whole sequence with the dropped tokens hidden."""
+    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
+    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
+    policy = replace(policy, stages=stages)
+    with enter(model, policy) as run:
+        pruned = generate(model, inputs)
+    visual = inputs["mm_token_type_ids"] > 0
+    family = family_of_model(model)
+    bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
+    kept = [torch.zeros_like(visual) for _ in bound.stages]
+    for stage, keep in zip(bound.stages, kept, strict=True):
+        for sample, index in spies[stage.name].log[0]:
+            keep[sample, index] = True
+    with masked(family.text_model(model), bound, visual, kept, inputs["attention_mask"].bool()):
+        reference = generate(model, inputs)
+    for step, (ours, theirs) in enumerate(zip(pruned.logits, reference.logits, strict=True)):
+        assert (ours - theirs).abs().max() < TOLERANCE, f"step {step}"
+    assert torch.equal(pruned.sequences, reference.sequences)
+    assert 0 < sum(map(len, run.stats.kept)) < visual.sum()
+    return run

@@ -1,0 +1,128 @@
+"""Which frames are shown, and reading just those; the videos are made here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ivcprune.data.video import (
+    FramesPerSecond,
+    SegmentCentres,
+    Timing,
+    UniformFrames,
+    read_frames,
+)
+from source_formats import write_video
+
+
+def brightness(frames: list[Image.Image]) -> list[int]:
+    """The number of each frame of `write_video`, by its brightness."""
+    return [round(float(np.asarray(frame).mean()) / 20) for frame in frames]
+
+
+def test_uniform_frames_leave_out_both_ends() -> None:
+    assert UniformFrames(4).indices(100, 25) == [20, 40, 60, 80]
+    assert UniformFrames(2).indices(10, 25) == [3, 6]
+    assert UniformFrames(8).indices(3, 25) == [0, 1, 2]
+
+
+def test_frames_per_second() -> None:
+    assert FramesPerSecond(1).indices(100, 25) == [0, 25, 50, 75]
+    assert FramesPerSecond(0.5).indices(100, 25) == [0, 50]
+    assert FramesPerSecond(0.1).indices(100, 25) == [0]
+    assert FramesPerSecond(1, most=3).indices(100, 25) == UniformFrames(3).indices(100, 25)
+    assert FramesPerSecond(30).indices(5, 10) == [0, 1, 2, 3, 4]
+
+
+def test_segment_centres_between_bounds() -> None:
+    # 101 frames: segments of 25, centres 12.5 apart from their starts 0, 25, 50, 75.
+    assert SegmentCentres(4).indices(101, 25) == [12, 37, 62, 87]
+    # From frame 25 to 75: segments of 12.5, their starts rounded: 0, 12, 25, 38 (half to even).
+    assert SegmentCentres(4).indices(101, 25, start=1.0, end=3.0) == [31, 43, 56, 69]
+    assert SegmentCentres(2).indices(101, 25, start=2.0, end=99.0) == [62, 87]
+
+
+@given(
+    st.integers(1, 64), st.integers(1, 500), st.floats(1, 60), st.floats(0, 100), st.floats(0, 100)
+)
+def test_indices_ascend_within_the_video(
+    count: int, total: int, rate: float, start: float, end: float
+) -> None:
+    for sampler in (UniformFrames(count), FramesPerSecond(count), SegmentCentres(count)):
+        indices = sampler.indices(total, rate, start, end)
+        assert indices
+        assert indices == sorted(indices)
+        assert 0 <= indices[0] <= indices[-1] < total
+    assert len(SegmentCentres(count).indices(total, rate, start, end)) == count
+
+
+def test_only_the_chosen_frames_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=12, rate=4)
+    frames, timing = read_frames(tmp_path / "v.mp4", UniformFrames(3))
+    assert timing == Timing((3, 6, 9), rate=4.0, total=12)
+    assert brightness(frames) == [3, 6, 9]
+    assert {(frame.mode, frame.size) for frame in frames} == {("RGB", (64, 48))}
+    assert brightness(read_frames(tmp_path / "v.mp4", FramesPerSecond(1))[0]) == [0, 4, 8]
+    bounded, timing = read_frames(tmp_path / "v.mp4", SegmentCentres(2), start=1.0, end=2.0)
+    assert brightness(bounded) == [5, 7]  # frames 4 to 8: centres at 5 and 7
+
+
+def test_frames_stand_for_the_part_that_they_are_taken_from() -> None:
+    assert Timing((20, 40, 60, 80), 25, 100).span == 80  # one in 20
+    assert Timing((5, 7), 4, 12).span == 4
+    assert Timing((3,), 4, 12).span == Timing((3, 3), 4, 12).span == 12
+
+
+def test_large_frames_are_reduced_to_the_limit(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=2, size=(128, 64))
+    (frame, _), _ = read_frames(tmp_path / "v.mp4", UniformFrames(4), max_pixels=32 * 16)
+    assert frame.size == (32, 16)
+
+
+def test_a_folder_of_frames_is_a_video_of_three_a_second(tmp_path: Path) -> None:
+    for i in range(9):
+        Image.new("RGB", (8, 8), (20 * i,) * 3).save(tmp_path / f"{i + 1:05d}.png")
+    frames, timing = read_frames(tmp_path, UniformFrames(2))
+    assert brightness(frames) == [3, 6]
+    assert timing == Timing((3, 6), rate=3.0, total=9)
+    frames, _ = read_frames(tmp_path, SegmentCentres(2), start=1.0, end=2.0)
+    assert brightness(frames) == [3, 5]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.mp4 does not exist: unpack"):
+        read_frames(tmp_path / "gone.mp4", UniformFrames(1))
+    with pytest.raises(ValueError, match="holds no frames"):
+        read_frames(tmp_path, UniformFrames(1))
+
+
+def test_a_damaged_video_is_an_error_of_its_own(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    with pytest.raises(av.error.FFmpegError):
+        read_frames(tmp_path / "v.mp4", UniformFrames(1))
+
+
+def test_without_the_decoder_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"any")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'ivcprune\[video\]'"):
+        read_frames(tmp_path / "v.mp4", UniformFrames(1))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "value"), [(UniformFrames, 0), (SegmentCentres, 0), (FramesPerSecond, 0)]
+)
+def test_impossible_samplings_are_refused(sampler: type, value: int) -> None:
+    with pytest.raises(ValueError, match=r"data\.frames\."):
+        sampler(value)
