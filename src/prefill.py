@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .insertion import Insertion
 from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
-from .models.base import Family, Rotary
+from .models.base import Family, Rotary, device_of, each_rotary
 from .policy import BoundPolicy, BoundStage
 from .prefill_input import PrefillInput, input_tokens, padding_mask
 from .repack import Repack
@@ -151,6 +151,9 @@ class Prefill:
     ) -> Tensor:
         """The stage's selection, and the input of its layer for what is left."""
         assert self._tokens is not None
+        device = device_of(self._layers[stage.layer], hidden.device)
+        hidden, rotary = hidden.to(device), each_rotary(lambda x: x.to(device), rotary)
+        self._tokens, self._sequence = self._tokens.to(device), self._sequence.to(device)
         tokens = self._tokens.with_signals(self._signals(stage, hidden, rotary), stage.needs)
         selection = checked_selection(stage, stage.selector.select(tokens), tokens)
         if selection.merged is not None:

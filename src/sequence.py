@@ -39,6 +39,22 @@ class PackedSequence:
         """S."""
         return self.positions.shape[1]
 
+    def to(self, device: torch.device) -> PackedSequence:
+        """The same on another device: that of the layer about to run."""
+        if device == self.positions.device:
+            return self
+        text = self.text
+        return PackedSequence(
+            text=replace(text, all=text.all.to(device), after_image=text.after_image.to(device)),
+            valid=None if self.valid is None else self.valid.to(device),
+            positions=self.positions.to(device),
+            rotary=None
+            if self.rotary is None
+            else each_rotary(lambda x: x.to(device), self.rotary),
+            additions={layer: x.to(device) for layer, x in self.additions.items()},
+            joined={layer: x.to(device) for layer, x in self.joined.items()},
+        )
+
     def packed(self, repack: Repack, rotary: Rotary) -> PackedSequence:
         """What a stage leaves of it; `rotary` is the embedding until here."""
         return PackedSequence(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import AttentionInputs, Queries
-from .models.base import Family, Rotary, each_rotary
+from .models.base import Family, Rotary, device_of, each_rotary
 from .repack import Repack
 from .tokens import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
 from .vision import VisionRecord
@@ -28,6 +28,12 @@ class LayerInput:
     layer: nn.Module
     hidden: Tensor
     rotary: Rotary
+
+    def where_it_runs(self) -> LayerInput:
+        """The same on the layer's own device."""
+        device = device_of(self.layer, self.hidden.device)
+        rotary = each_rotary(lambda x: x.to(device), self.rotary)
+        return LayerInput(self.layer, self.hidden.to(device), rotary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +191,7 @@ class LiveSignals:
         if layer == "previous":
             source = _ran(self.previous, "attention")
             cache = _ran(self.previous_cache, "attention")
+        source = source.where_it_runs()
         asking = self._queries(source, queries, rope)
         keys = self._keys(source, cache, layer == "previous", rope)
         past = keys.shape[2] - self.next.hidden.shape[1]
@@ -202,13 +209,14 @@ class LiveSignals:
 
     def embeddings(self) -> Tensor:
         assert self.input.embeddings is not None
-        return self.input.embeddings
+        return self.input.embeddings.to(self.next.hidden.device)
 
     def features(self) -> Tensor:
-        return self._vision().features()
+        return self._vision().features().to(self.next.hidden.device)
 
     def vision_attention(self, queries: VisionQueries, depth: VisionDepth) -> Tensor:
-        return self._vision().attention_received(queries, depth)
+        received = self._vision().attention_received(queries, depth)
+        return received.to(self.next.hidden.device)
 
     # Parts -------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Shapes: R rows of up to N tokens, A rotary axes, B batch elements, S current seq
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
 
@@ -290,6 +290,17 @@ class VisualTokens:
     def with_signals(self, signals: Signals, needs: frozenset[Signal]) -> VisualTokens:
         """The same tokens at a stage of a running model."""
         return replace(self, signals=signals, needs=needs, _memo={})
+
+    def to(self, device: torch.device) -> VisualTokens:
+        """The same tokens on another device, without signals."""
+        if device == self.device:
+            return self
+        moved = {
+            item.name: value.to(device)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, **moved, signals=None, _memo={})
 
     def restrict(self, allowed: Tensor) -> VisualTokens:
         """The same tokens, of which rankings may take only `allowed`, bool `[R, N]`."""

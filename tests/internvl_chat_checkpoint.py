@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,14 @@ import torch
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
+from transformers import InternVLForConditionalGeneration
 from transformers.convert_slow_tokenizer import import_protobuf
+
+from ivcprune.models.internvl_config import convert_config
+
+DATA = Path(__file__).parent / "data" / "model_configs"
+PUBLISHED = json.loads((DATA / "internvl2_5_8b.json").read_text())
+"""The `config.json` of InternVL2.5-8B."""
 
 ADDED = ("<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>")
 
@@ -125,6 +133,41 @@ def published_weights(native: Mapping[str, Tensor], config: Any) -> dict[str, Te
             pieces += [x[group * dim : (group + 1) * dim] for x in (k, v)]
         weights[f"{old}.attention.wqkv.weight"] = torch.cat(pieces)
     return weights
+
+
+def tiny_chat() -> dict[str, Any]:
+    """The published configuration of a model a few layers deep."""
+    chat = copy.deepcopy(PUBLISHED)
+    chat["force_image_size"], chat["max_dynamic_patch"] = 56, 6
+    chat["vision_config"] |= {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 7,
+    }
+    chat["llm_config"] |= {
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "vocab_size": 300,
+    }
+    return chat
+
+
+def write_tiny_checkpoint(folder: Path) -> InternVLForConditionalGeneration:
+    """A checkpoint of `tiny_chat`; returns the model that it was made from."""
+    chat = tiny_chat()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        native = InternVLForConditionalGeneration(convert_config(chat)).eval()
+        for parameter in native.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    write_checkpoint(folder, chat, published_weights(native.state_dict(), native.config))
+    return native
 
 
 def write_checkpoint(folder: Path, chat: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from ..models.base import Family
+from .frames import FrameSampler, Timing
 from .prompts import to_messages
 from .sample import Sample
-from .video import FrameSampler, Timing, read_frames
+from .video import read_frames
 
 Row = dict[str, Any]
 """One row of a canonical dataset whose images are still encoded."""

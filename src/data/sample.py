@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Features, Image, List, Value
 from PIL.Image import Image as PILImage
 
-from .video import Timing
+from .frames import Timing
 
 FEATURES = Features(
     {

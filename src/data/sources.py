@@ -9,9 +9,9 @@ from typing import ClassVar, Protocol
 from datasets import Dataset
 
 from .checks import check_at_least
+from .frames import FrameSampler
 from .scenes import load_scenes
 from .scenes.scene import SPLITS, Split
-from .video import FrameSampler
 
 
 class Source(Protocol):

@@ -20,8 +20,8 @@ from .adapters import Adapter, Row, cell_of
 from .cells import ANSWER_FORMATS, BOX_FORMATS, ENCODED, as_list, as_text, file_in
 from .checks import check_at_least
 from .conversion import MISSING, Converter
+from .frames import FrameSampler
 from .sample import FEATURES
-from .video import FrameSampler
 
 log = logging.getLogger(__name__)
 

@@ -34,6 +34,12 @@ def each_rotary(change: Callable[[Tensor], Tensor], rotary: Rotary) -> Rotary:
     return change(rotary) if isinstance(rotary, Tensor) else tuple(map(change, rotary))
 
 
+def device_of(layer: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where a layer computes; `otherwise` where its weights are offloaded."""
+    weight = next(layer.parameters(), None)
+    return otherwise if weight is None or weight.is_meta else weight.device
+
+
 def each_pair(change: Callable[[Tensor, Tensor], Tensor], first: Rotary, second: Rotary) -> Rotary:
     """A function of the tensors of two rotary embeddings of the same kind."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):

@@ -21,6 +21,9 @@ from .llava_onevision_processor import OnevisionProcessor
 _IMAGE, _VIDEO = 1, 2
 """Kinds of visual tokens, as processors number them."""
 
+Layout = list[Block]
+"""The blocks of one image or video, in order, wherever it stands: sample, image, start are 0."""
+
 
 class LlavaOnevision(Family):
     """A picture alone in its sample is a "thumbnail" row and, line by line, a "tile" row.
@@ -70,10 +73,6 @@ class LlavaOnevision(Family):
 
     def load_processor(self, folder: Path) -> Any:
         return OnevisionProcessor.from_pretrained(folder, backend="pil")
-
-
-Layout = list[Block]
-"""The blocks of one image or video, in order; where they are is not known yet."""
 
 
 def _token_kinds(config: Any, inputs: Mapping[str, Any]) -> Tensor:
@@ -128,7 +127,7 @@ def _images(core: Any, inputs: Mapping[str, Any]) -> Iterator[Layout]:
     else:
         areas = []
     for area in areas:
-        yield _alone(side, *area) if area else [_view("image", side), _separator("image")]
+        yield _with_tiles(side, *area) if area else [_view("image", side), _separator("image")]
 
 
 def _area_of_features(core: Any, features: Tensor, side: int) -> tuple[int, int] | None:
@@ -188,7 +187,7 @@ def _separator(kind: str) -> Block:
     return replace(Block.full(0, 0, kind, (1, 1), 0), special=special, eligible=~special)
 
 
-def _alone(side: int, height: int, width: int) -> Layout:
+def _with_tiles(side: int, height: int, width: int) -> Layout:
     """Thumbnail and tiles of an image that is alone in its sample."""
     tiles = Block.full(0, 0, "tile", (height, width + 1), 0)
     special = tiles.cell[:, 1] == width

@@ -9,6 +9,8 @@ from PIL import Image
 from transformers import AutoConfig, InternVLConfig, InternVLForConditionalGeneration
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
+from family_run import run_family
+from internvl_chat_checkpoint import write_tiny_checkpoint
 from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.build import build_model_spec, compose
 from ivcprune.models.internvl_processor import InternVLImageTextProcessor
@@ -393,6 +395,24 @@ class TestProcessor:
         assert (images.min_patches, images.max_patches) == (3, 4)
         FAMILY.limit_pixels(loaded, None, 10)
         assert images.max_patches == 1
+
+
+def test_a_checkpoint_in_its_own_format_runs_on_the_command_line(tmp_path, monkeypatch):
+    """From the published weight names and InternLM2's tokenizer to scores, without its code."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    write_tiny_checkpoint(folder)
+    run = run_family(
+        "internvl2_5_8b",
+        folder,
+        tmp_path / "outputs",
+        monkeypatch,
+        "policy=ivc_prune",
+        f"model.max_pixels={6 * TILE**2}",
+    )
+    assert run.metrics["layers"] == {"select": 1}
+    assert [row["error"] for row in run.rows] == [None] * 8
+    assert all(0 < row["n_kept"] < row["n_visual"] for row in run.rows)
 
 
 @pytest.mark.parametrize("name", ["internvl2_5_8b", "internvl3_8b", "internvl3_5_8b"])

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
 
 from ivcprune.data.batch import Batch, Collate, Failure, Row
+from ivcprune.data.frames import SegmentCentres, UniformFrames
 from ivcprune.data.sample import DEFAULTS
-from ivcprune.data.video import SegmentCentres, UniformFrames
 from ivcprune.models.processors import ImageTextProcessor
 from ivcprune.models.qwen2_5_vl import Qwen25VL
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from internvl_chat_checkpoint import (
+    PUBLISHED,
     published_shapes,
     published_weights,
+    tiny_chat,
     write_checkpoint,
     write_qwen_tokenizer,
+    write_tiny_checkpoint,
     write_tokenizer,
 )
 from ivcprune.models.internvl_config import convert_config
@@ -25,48 +24,14 @@ from ivcprune.models.loading import ModelSpec
 from ivcprune.models.registry import family_named
 from ivcprune.testing.inputs import picture
 
-DATA = Path(__file__).parents[1] / "data" / "model_configs"
-PUBLISHED = json.loads((DATA / "internvl2_5_8b.json").read_text())
 FAMILY = family_named("internvl")
-
-
-def tiny_chat():
-    """The published configuration of a model a few layers deep."""
-    chat = copy.deepcopy(PUBLISHED)
-    chat["force_image_size"], chat["max_dynamic_patch"] = 56, 6
-    chat["vision_config"] |= {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 56,
-        "patch_size": 7,
-    }
-    chat["llm_config"] |= {
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 2,
-        "vocab_size": 300,
-    }
-    return chat
 
 
 @pytest.fixture(scope="module")
 def chat_folder(tmp_path_factory):
     """A checkpoint in InternVL's own format, and the model that it was made from."""
     folder = tmp_path_factory.mktemp("internvl_chat")
-    chat = tiny_chat()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        native = InternVLForConditionalGeneration(convert_config(chat)).eval()
-        for parameter in native.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
-    weights = published_weights(native.state_dict(), native.config)
-    assert {n: tuple(w.shape) for n, w in weights.items()} == published_shapes(chat)
-    write_checkpoint(folder, chat, weights)
-    return folder, native
+    return folder, write_tiny_checkpoint(folder)
 
 
 def test_every_published_weight_of_the_8b_model_has_its_place():
@@ -77,6 +42,12 @@ def test_every_published_weight_of_the_8b_model_has_its_place():
         weights = [(n, torch.empty(s)) for n, s in published_shapes(PUBLISHED).items()]
     converted = {n: w.shape for n, w in convert_weights(weights, config).items()}
     assert converted == {n: w.shape for n, w in model.state_dict().items()}
+
+
+def test_the_tiny_checkpoint_has_the_published_names_and_shapes(chat_folder):
+    _, native = chat_folder
+    weights = published_weights(native.state_dict(), native.config)
+    assert {n: tuple(w.shape) for n, w in weights.items()} == published_shapes(tiny_chat())
 
 
 def test_parameters_of_the_8b_model():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -289,6 +294,33 @@ def test_a_damaged_download_is_noticed(tmp_path: Path) -> None:
     source = tsv_source(tmp_path, [tsv_row(0)], md5="0" * 32)
     with pytest.raises(ValueError, match=r"has the md5 [0-9a-f]{32} instead of 0{32}: .*delete it"):
         source.load(tmp_path / "cache")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a web server for the folder `tmp_path / "web"`."""
+    (tmp_path / "web").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def test_a_file_is_downloaded_and_checked(server: str, tmp_path: Path) -> None:
+    content = b"question,answer\nwho?,me\n"
+    (tmp_path / "web/t.csv").write_bytes(content)
+    options = {"path": f"{server}/t.csv", "columns": {"question": "question", "answer": "answer"}}
+    known = file_source(tmp_path, **options, md5=hashlib.md5(content).hexdigest())
+    (sample,) = rows_of(known.load(tmp_path / "cache"))
+    assert (sample["question"], sample["answers"]) == ("who?", ["me"])
+    with pytest.raises(ValueError, match=r"has the md5 \w+ instead of 0"):
+        file_source(tmp_path, **options, md5="0" * 32).load(tmp_path / "cache")
+    options["path"] = f"{server}/gone.csv"
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot be downloaded from .*gone.csv .*data.path"
+    ):
+        file_source(tmp_path, **options).load(tmp_path / "cache")
 
 
 def test_an_answer_outside_the_options_is_an_error(tmp_path: Path) -> None:

@@ -11,13 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ivcprune.data.video import (
-    FramesPerSecond,
-    SegmentCentres,
-    Timing,
-    UniformFrames,
-    read_frames,
-)
+from ivcprune.data.frames import FramesPerSecond, SegmentCentres, Timing, UniformFrames
+from ivcprune.data.video import read_frames
 from source_formats import write_video
 
 
