@@ -1,6 +1,6 @@
 # Every target sets itself up in .venv on first use, and again when pyproject.toml changes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs
+.PHONY: help demo test check docs reliability
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,22 +17,28 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c '$(SUITABLE)' 2>/dev/null && echo "$$python" && break; done)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## Compare pruning policies on the bundled model and write the report (resumes)
 	@$(BIN)/ivcprune --multirun experiment=demo
 	@$(BIN)/ivcprune job=report experiment=demo
 
 test: $(READY) ## Run all tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(READY) ## Check style, formatting and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-docs: $(READY) ## Check the links and the commands in the documentation
+reliability: $(READY) ## Kill and disturb runs: 20 kills, 200 faults, about 15 minutes on 2 cores
+	@$(BIN)/python -m ivcprune.reliability --kills 20 --faults 200 --output results/reliability
+
+docs: $(READY) ## Check the documentation; build it in site/ where its extra [docs] is installed
 	@$(BIN)/pytest --quiet tests/integration/test_docs.py
+	@if [ -x $(BIN)/mkdocs ]; then \
+	  NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict && echo 'built: site/index.html'; \
+	else echo "no site was built: $(BIN)/pip install -e '.[docs]' brings what it needs"; fi
 
 $(READY): pyproject.toml constraints-cpu.txt
 	@"$(PYTHON)" -c '$(SUITABLE)' 2>/dev/null || { \

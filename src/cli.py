@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +12,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from . import __version__
 from .build import (
     CONFIG_MODULE,
     VERSION_BASE,
@@ -19,21 +21,57 @@ from .build import (
     compose,
     register_plugin_configs,
 )
+from .evaluation.storage import StorageError
 from .groups import expand_groups
+from .sweeps import expand_experiment
 
-MISTAKES = (ValueError, FileNotFoundError, BlockingIOError)
+MISTAKES = (ValueError, FileNotFoundError, BlockingIOError, StorageError)
 """What our components raise where the user can put it right: reported without traceback."""
+
+FAILED = 1
+REFUSED = 2
+"""Exit code where the command has to be changed first; that of an unknown flag as well."""
+INTERRUPTED = 130
+TERMINATED = 143
+"""Exit codes after Ctrl-C and SIGTERM, as shells give them: the same command goes on."""
 
 
 def main() -> None:
     """Runs the job of the composed configuration; `job=list` shows the choices."""
+    if "--version" in sys.argv[1:]:
+        print(f"ivcprune {__version__}")
+        return
     register_plugin_configs()
     try:
-        sys.argv[1:] = expand_groups(sys.argv[1:])  # where Hydra reads its overrides
-        _check(sys.argv[1:])
+        commands = [expand_groups(command) for command in expand_experiment(sys.argv[1:])]
+        _check(commands[0])  # those of an experiment differ in what it lists, which is tested
     except ValueError as error:
-        sys.exit(f"error: {error}")
-    _run()
+        _refuse(error)
+    try:
+        failures = [code for command in commands if (code := _exit_code(command))]
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from there", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    if failures:
+        sys.exit(failures[0])
+
+
+def _exit_code(command: list[str]) -> str | int | None:
+    """Hands one command to Hydra; a failed one does not keep the next from running.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, which are meant for all commands.
+    """
+    sys.argv[1:] = command  # where Hydra reads its overrides
+    try:
+        _run()
+    except SystemExit as exit_:
+        if isinstance(exit_.__context__, KeyboardInterrupt):  # Lightning leaves by exit code 1
+            raise KeyboardInterrupt from None
+        if exit_.code == TERMINATED:
+            raise
+        return exit_.code
+    return None
 
 
 @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base=VERSION_BASE)
@@ -47,7 +85,13 @@ def _run(cfg: DictConfig) -> None:
         if hydra_cfg.mode == RunMode.MULTIRUN:
             # Not SystemExit: the other jobs of the sweep shall run.
             raise CompactHydraException(str(error)) from error
-        sys.exit(f"error: {error}")
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    command_is_fine = isinstance(error, StorageError | BlockingIOError)  # another time, it works
+    sys.exit(FAILED if command_is_fine else REFUSED)
 
 
 def _check(arguments: list[str]) -> None:

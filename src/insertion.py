@@ -68,9 +68,8 @@ class Insertion:
         in_rows_before = (per_row.cumsum(dim=0) - per_row).gather(1, sample[:, None])
         number = in_rows_before + valid.cumsum(dim=1) - 1
         counts: list[int] = per_row.sum(dim=0).tolist()
-        key = anchor.new_full((batch, max(counts)), -1).double() - 1
-        rows = sample[:, None].expand(valid.shape)[valid]
-        key[rows, number[valid]] = (anchor[:, None] + 0.5).expand(valid.shape)[valid].double()
+        nothing = torch.full((batch, max(counts)), -2.0, dtype=torch.double, device=device)
+        key = _in_places(nothing, sample, number, valid, anchor[:, None].double() + 0.5)
         packed = torch.arange(length, device=device).double().expand(batch, length)
         missing = length - torch.tensor(n_real, device=device)
         packed = packed.masked_fill(packed < missing[:, None], -2)
@@ -81,9 +80,8 @@ class Insertion:
     def join(self, x: Tensor, new: Tensor) -> Tensor:
         """`[B, S, ...]` with the entries `[R, C_row, ...]` of the new tokens in their places."""
         batch, shape = len(self.counts), new.shape[2:]
-        table = x.new_zeros(batch, max(self.counts), *shape)
-        rows = self.sample[:, None].expand(self.valid.shape)[self.valid]
-        table[rows, self.number[self.valid]] = new[self.valid].to(x)
+        nothing = x.new_zeros(batch, max(self.counts), *shape)
+        table = _in_places(nothing, self.sample, self.number, self.valid, new.to(x))
         return self.repack.take(torch.cat([x.expand(batch, *x.shape[1:]), table], dim=1))
 
     def join_nothing(self, x: Tensor) -> Tensor:
@@ -104,3 +102,11 @@ class Insertion:
             length: S.
         """
         return self.repack.slot[self.sample[:, None], length + self.number.clamp(min=0)]
+
+
+def _in_places(table: Tensor, sample: Tensor, number: Tensor, valid: Tensor, new: Tensor) -> Tensor:
+    """`[B, C, ...]` with the new tokens of each row, `[R, C_row, ...]`, at their numbers."""
+    # padding goes to one column more, so that nothing has to be counted on the device
+    wide = torch.cat([table, table[:, :1]], dim=1)
+    wide[sample[:, None], number.masked_fill(~valid, table.shape[1])] = new
+    return wide[:, :-1]

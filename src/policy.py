@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -154,7 +154,7 @@ class PruningPolicy:
     def _rescale(
         self, stages: tuple[BoundStage, ...], target: float, depth: int, spare: tuple[int, ...]
     ) -> tuple[BoundStage, ...]:
-        shares = [stage.selector.share for stage in stages]
+        shares = _shares_of_input(stages)
         if len(stages) > 1 and None in shares:
             missing = [s.name for s, share in zip(stages, shares, strict=True) if share is None]
             raise ValueError(
@@ -181,6 +181,16 @@ class BoundStage:
     @property
     def needs(self) -> frozenset[Signal]:
         return signals_of(self.selector)
+
+
+def _shares_of_input(stages: Sequence[BoundStage]) -> list[float | None]:
+    """Share of the original tokens that each stage leaves; None where its budget is no share."""
+    shares: list[float | None] = []
+    left = 1.0
+    for stage in stages:
+        shares.append(stage.selector.share_after(left))
+        left = shares[-1] or left
+    return shares
 
 
 @dataclass(frozen=True)

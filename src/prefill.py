@@ -96,9 +96,13 @@ class Prefill:
         n_text, n_after = torch.stack([text.sum(1), after.sum(1)]).tolist()
         self._n_text: list[int] = n_text
         n_real = [t + v for t, v in zip(n_text, self._n_visual, strict=True)]
+        is_full = all(n == length for n in n_real)
+        if is_full and not any(self._past):
+            # processors give a mask of ones too: caches that know of no padding need no mask
+            self._seen_valid = None
         return PackedSequence(
             text=TextTokens(text, after, n_text, n_after),
-            valid=None if all(n == length for n in n_real) else valid,
+            valid=None if is_full else valid,
             positions=given.positions[0],
             rotary=None,
             additions=given.additions,
@@ -161,6 +165,8 @@ class Prefill:
         counts: list[int] = selection.keep.sum(dim=1).tolist()
         self._kept_by_stage[stage.name] = self._per_sample(counts)
         if counts == tokens.count and selection.added is None:
+            if self.reassigned:  # earlier turns may have left other positions from here on
+                self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
             return hidden
         keep = _in_sequence(tokens, selection.keep, self._sequence.text.all)
         keep = keep | self._sequence.text.all
@@ -168,7 +174,7 @@ class Prefill:
         self._compact_caches(stage, keep, repack)
         if self._policy.cache == "recomputed":
             hidden = self._input_embeddings(stage, selection)
-        hidden = self._compact(stage, selection, repack, hidden, rotary)
+        hidden = self._compact(stage, selection, counts, repack, hidden, rotary)
         if self._policy.positions == "reassign":
             self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
         if self._policy.cache == "recomputed":
@@ -179,26 +185,32 @@ class Prefill:
         self,
         stage: BoundStage,
         selection: Selection,
+        counts: list[int],
         repack: Repack,
         hidden: Tensor,
         rotary: Rotary,
     ) -> Tensor:
-        """Close the gaps in everything that is per token, and let added tokens join."""
+        """Close the gaps in everything that is per token, and let added tokens join.
+
+        Args:
+            counts: kept tokens of each row.
+            rotary: the rotary embedding until here.
+        """
         assert self._tokens is not None
         tokens, before = self._tokens, self._sequence
         self._sequence = before.packed(repack, rotary)
         hidden = repack.take(hidden)
         slot = repack.slot[tokens.sample[:, None], tokens.slot]
-        counts: list[int] = selection.keep.sum(dim=1).tolist()
-        copies = None
-        if selection.added is not None and bool(selection.added.valid.any()):
-            added, n_kept = selection.added, self._n_real(counts)
+        copies, added = None, selection.added
+        n_added = [0] if added is None else added.valid.sum(dim=1).tolist()
+        if added is not None and any(n_added):
+            n_kept = self._n_real(counts)
             insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
             taken = tokens.slot.gather(1, added.origin)
             copies = Copies(added.origin, added.valid, insertion.slots(max(n_kept)))
             hidden = insertion.join(hidden, added.states)
             slot = insertion.moved(tokens.sample[:, None], slot)
-            counts = (selection.keep.sum(dim=1) + added.valid.sum(dim=1)).tolist()
+            counts = [kept + new for kept, new in zip(counts, n_added, strict=True)]
             self._sequence = self._sequence.joined_by(insertion, stage.layer, before, rotary, taken)
         self._tokens = tokens.survivors(selection.keep, counts, slot, copies)
         return hidden
@@ -324,7 +336,8 @@ def _in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
 
 def _with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
     """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
-    hidden = hidden.clone()
-    samples = tokens.sample[:, None].expand(keep.shape)
-    hidden[samples[keep], tokens.slot[keep]] = states[keep].to(hidden)
-    return hidden
+    # one row more, for those that are not kept: nothing has to be counted on the device
+    flat = torch.cat([hidden.flatten(0, 1), hidden.new_zeros(1, hidden.shape[2])])
+    place = tokens.sample[:, None] * hidden.shape[1] + tokens.slot
+    flat[place.masked_fill(~keep, len(flat) - 1)] = states.to(hidden)
+    return flat[:-1].view_as(hidden)

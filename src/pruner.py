@@ -122,7 +122,12 @@ class Pruner:
         inputs, self._inputs = self._inputs, {}
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else cache.get_seq_length()
-        embeddings = kwargs["inputs_embeds"]
+        embeddings = kwargs.get("inputs_embeds")
+        if embeddings is None:
+            raise ValueError(
+                "the decoder was called alone, so nothing tells which tokens are visual: inside a "
+                "prune block call the whole model"
+            )
         positions = axis_positions(
             kwargs.get("position_ids"), self._family.rotary_axes, embeddings, past
         )

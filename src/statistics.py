@@ -50,7 +50,8 @@ class PrefillStatistics:
         n_visual: visual tokens of each sequence before pruning.
         kept: sequence indices, of the padded input, of the visual tokens kept after the last stage,
             ascending; one long tensor per sequence.
-        kept_by_stage: visual tokens left after each stage, per sequence.
+        kept_by_stage: visual tokens that each stage kept, per sequence; what earlier stages added
+            is among them, what it adds itself is not.
         n_added: tokens that stages added and that are left after the last one, per sequence.
         n_text: other real tokens of each sequence.
     """
@@ -120,8 +121,20 @@ class PrefillStatistics:
         with_images = [average for average, n in averages if n]
         return sum(with_images) / len(with_images) if with_images else 1.0
 
+    def _shown(self, row: int) -> tuple[Tensor, Tensor]:
+        """Lines and columns of a row's grid that show some of the image, bool `[h]` and `[w]`."""
+        assert self.before is not None
+        pictured = (self.before.valid & self.before.eligible)[row]
+        places = self.before.cell[row, pictured].cpu()
+        lines, columns = (torch.zeros(n, dtype=torch.bool) for n in self.before.rows[row].grid)
+        lines[places[:, 0]] = columns[places[:, 1]] = True
+        return lines, columns
+
     def kept_maps(self) -> list[KeptMap]:
-        """One map per row of visual tokens, in input order; for pictures."""
+        """One map per row of visual tokens, in input order; for pictures.
+
+        Letterbox and newlines, which show nothing of the image, are left out at its edges.
+        """
         if self.before is None or self.after is None:
             return []
         maps = []
@@ -130,5 +143,8 @@ class PrefillStatistics:
             keep = torch.zeros(row.grid, dtype=torch.bool)
             line, column = cells[i][valid[i]].unbind(-1)
             keep[line, column] = True
-            maps.append(KeptMap(row.sample, row.image, row.kind, row.grid, keep))
+            lines, columns = self._shown(i)
+            keep = keep[lines][:, columns]
+            grid = (keep.shape[0], keep.shape[1])
+            maps.append(KeptMap(row.sample, row.image, row.kind, grid, keep))
         return maps

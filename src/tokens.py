@@ -74,7 +74,8 @@ class VisualTokens:
         ordinal: number among the sample's visual tokens in input order, long `[R, N]`. Unlike
             `index` it does not depend on the padding.
         cell: row and column in the block's grid, long `[R, N, 2]`.
-        xy: centre of the token in the original image, in [0, 1], float `[R, N, 2]` as (x, y).
+        xy: centre of the token in the original image, in [0, 1], float `[R, N, 2]` as (x, y). It
+            means nothing, and may be NaN, for special tokens.
         thumbnail_cell: cell of the image's thumbnail that shows the area of the token, long
             `[R, N, 2]`, (-1, -1) for none; None where the layout of tiles is not known. Tokens of
             anything but a tile show themselves.
@@ -174,6 +175,9 @@ class VisualTokens:
 
     def values(self) -> Tensor:
         """Value vectors of the visual tokens, `[R, H_kv, N, D]` (padding holds arbitrary ones)."""
+        return self.memoise("values", self._gather_values)
+
+    def _gather_values(self) -> Tensor:
         values, _ = self.sequence_values()
         return values[self.sample[:, None], :, self.slot].transpose(1, 2)
 
@@ -295,7 +299,7 @@ class VisualTokens:
         """The same tokens on another device, without signals."""
         if device == self.device:
             return self
-        moved = {
+        moved: dict[str, Any] = {
             item.name: value.to(device)
             for item in fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)

@@ -14,8 +14,9 @@ from ivcprune.policy import PruningPolicy
 from ivcprune.pruner import Pruner
 from ivcprune.testing.inputs import picture
 from mask_reference import Spy, masked
+from pruning_helpers import generate
 
-DEPTH, STEPS = 4, 3
+DEPTH = 4
 TOLERANCE = 1e-5
 
 Part = str | Image.Image | list[Image.Image]
@@ -70,19 +71,6 @@ def enter(model: Any, policy: PruningPolicy) -> Pruner:
     family = family_of_model(model)
     bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
     return Pruner(model, family, bound)
-
-
-def generate(model: Any, inputs: Any, **options: Any) -> Any:
-    """Greedy generation of a few tokens, with logits."""
-    return model.generate(
-        **inputs,
-        max_new_tokens=STEPS,
-        min_new_tokens=STEPS,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
 
 
 def assert_equals_mask_reference(model: Any, inputs: Any, policy: PruningPolicy) -> Pruner:

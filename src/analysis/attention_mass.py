@@ -84,7 +84,8 @@ class AttentionProbe(Selector):
         n_samples = int(tokens.sample.max()) + 1
         totals = rows.new_zeros(4, n_samples).index_add_(1, tokens.sample, in_set)
         for visual, mass, size, count in totals.T.tolist():
-            self.found.append(Mass(self.layer, asking, name, size / count, mass, visual))
+            if count:  # a sample without any picture in the batch says nothing
+                self.found.append(Mass(self.layer, asking, name, size / count, mass, visual))
 
 
 def probing_policy(sets: Mapping[str, Selector], depth: int) -> tuple[PruningPolicy, list[Mass]]:

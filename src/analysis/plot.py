@@ -36,7 +36,7 @@ def draw_densities(summaries: Sequence[Summary], path: Path) -> None:
             )
         axes.set_title(f"asked by the {asking} token{'s' if asking == 'question' else ''}")
         axes.set_xlabel("decoder layer")
-        axes.set_ylabel("attention per token (average visual token = 1)")
+        axes.set_ylabel("attention per token\n(average visual token = 1)")
         axes.set_xticks(sorted({s.layer for s in summaries}))
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)

@@ -7,7 +7,7 @@ configuration lists its adapters; they run in that order, before `columns` are r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,9 +103,10 @@ class Part:
     index: int
 
     def __call__(self, row: Row) -> list[Row]:
-        parts = as_text(cell_of(row, self.column)).split(self.separator)
+        text = as_text(cell_of(row, self.column))
+        parts = text.split(self.separator)
         if not -len(parts) <= self.index < len(parts):
-            raise ValueError(f"{self.column} is {'.'.join(parts)!r}: it has no part {self.index}")
+            raise ValueError(f"{self.column} is {text!r}: it has no part {self.index}")
         return [row | {self.to: parts[self.index]}]
 
 
@@ -171,7 +172,7 @@ class InlineOptions:
         return [row | changed | ({"task": task} if task else {})]
 
 
-def _consecutive(matches: Any) -> list[re.Match[str]]:
+def _consecutive(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
     """The matches that carry the letters A, B, C, ... in turn; none where there is only one."""
     found: list[re.Match[str]] = []
     for match in matches:

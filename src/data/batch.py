@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -82,6 +82,11 @@ class Collate:
             # limit to it, and whichever it is, it is this sample's trouble alone.
             except Exception as error:
                 failures.append(_failure(row["id"], row["task"], error))
+        return self.encode(samples, failures)
+
+    def encode(self, samples: list[Sample], failures: Sequence[Failure] = ()) -> Batch:
+        """One `Batch` of decoded samples; what the processor refuses joins the `failures`."""
+        failures = list(failures)
         try:
             inputs = self._encode(samples)
         except ValueError:

@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from PIL.Image import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
 from ..api import prune
-from ..data.batch import Batch
+from ..data.batch import Batch, Failure
+from ..data.datamodule import PredictData
 from ..data.sample import Sample
+from ..explain import one_line
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import Conventions, read_reply
 from ..models.loading import ModelSpec
 from ..policy import PruningPolicy
 from ..statistics import PrefillStatistics
+from .predictions import Overlay, Predictions
 from .sample_log import SampleRow
 
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """What a picture of one sample needs.
-
-    Attributes:
-        image: the first image, original size.
-        entry: the sample's entry of `tokens.json`, without the name of the image file.
-    """
-
-    sample_id: str
-    image: Image
-    entry: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What a batch came to: a row for every sample, and an overlay for those that get one."""
-
-    rows: list[SampleRow]
-    overlays: list[Overlay]
+log = logging.getLogger(__name__)
 
 
 class PredictModule(LightningModule):
@@ -85,15 +67,58 @@ class PredictModule(LightningModule):
             )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        failed = [
-            SampleRow(sample_id=f.sample_id, task=f.task, rank=self.global_rank, error=f.message)
-            for f in batch.failures
-        ]
+        return self._predict(batch)
+
+    def _predict(self, batch: Batch) -> Predictions:
+        """Answers the batch; where memory does not suffice, one half after the other."""
+        predictions = Predictions([self._failed(failure) for failure in batch.failures], [])
         if not batch.samples:
-            return Predictions(failed, [])
+            return predictions
+        try:
+            answered = self._answer(batch)
+        except torch.OutOfMemoryError as error:
+            shortage = one_line(error)
+        else:
+            return answered + predictions
+        # Outside of the handler: the exception holds the tensors of the failed attempt.
+        return self._with_less_memory(batch, shortage) + predictions
+
+    def _with_less_memory(self, batch: Batch, shortage: str) -> Predictions:
+        """The batch in two halves; a sample that does not fit alone has failed."""
+        torch.cuda.empty_cache()
+        n = len(batch.samples)
+        if n == 1:
+            sample = batch.samples[0]
+            log.warning("out of memory for sample %s alone: it failed", sample.id)
+            failure = Failure(sample.id, sample.task, f"OutOfMemoryError: {shortage}")
+            return Predictions([self._failed(failure)], [])
+        log.warning(
+            "out of memory for a batch of %d, which is halved; batch_size=%d saves the attempts",
+            n,
+            n // 2,
+        )
+        collate, device = self._data.collate, batch.inputs["input_ids"].device
+        halves = (batch.samples[: (n + 1) // 2], batch.samples[(n + 1) // 2 :])
+        first, second = (self._predict(collate.encode(half).to(device)) for half in halves)
+        return first + second
+
+    @property
+    def _data(self) -> PredictData:
+        data: PredictData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
+    def _failed(self, failure: Failure) -> SampleRow:
+        return SampleRow(
+            sample_id=failure.sample_id,
+            task=failure.task,
+            rank=self.global_rank,
+            error=failure.message,
+        )
+
+    def _answer(self, batch: Batch) -> Predictions:
         replies, stats = self._generate(batch)
         rows = [self._row(batch, i, reply, stats) for i, reply in enumerate(replies)]
-        return Predictions(rows + failed, self._overlays(batch, rows, stats))
+        return Predictions(rows, self._overlays(batch, rows, stats))
 
     def _generate(self, batch: Batch) -> tuple[list[str], PrefillStatistics]:
         model: Any = self.model
@@ -111,7 +136,12 @@ class PredictModule(LightningModule):
 
     def _row(self, batch: Batch, i: int, reply: str, stats: PrefillStatistics) -> SampleRow:
         sample = batch.samples[i]
-        conventions = Conventions(self.spec.box_format, batch.input_sizes[i], self.parser)
+        conventions = Conventions(
+            self.spec.box_format,
+            batch.input_sizes[i],
+            self.parser,
+            strip_final_stop=self.spec.strip_final_stop,
+        )
         reading = read_reply(sample, reply, conventions)
         return SampleRow(
             sample_id=sample.id,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +14,23 @@ import transformers
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer, seed_everything
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from ..build import build_trainer
 from ..data.checks import check_at_least
 from . import results
+from .companions import ending_with_first_process
+from .devices import assigned
 from .environment import environment
 from .judging import settle
+from .log_file import log_file
 from .module import PredictModule
 from .preparation import Plan, prepare
 from .progress import ProgressReport
 from .run_directory import RunDirectory, new_status, now
-from .sample_log import SampleRow, merge, read_rows
+from .sample_log import SampleRow, finished_ids, merge, read_rows
+from .storage import StorageError
 from .summary import print_summary
 from .writer import SampleWriter
 
@@ -51,16 +55,23 @@ def run(cfg: DictConfig) -> None:
         check_at_least("threads", cfg.threads, 1)
         torch.set_num_threads(cfg.threads)
     plan = prepare(cfg)
-    label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
-    trainer = build_trainer(cfg, [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)])
+    with assigned(cfg) as placed:
+        label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
+        callbacks = [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)]
+        _run(cfg, plan, build_trainer(placed, callbacks))
+
+
+def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
     _refuse_parallel_sweep(trainer)
     plan.spec.check_devices(trainer.world_size)
     plan.spec.check_attention(cfg.attention, trainer.strategy.root_device)
     with plan.run_dir.lock(trainer.global_rank):
+        plan.run_dir.refuse_other_ranks(trainer.world_size)
         if not trainer.is_global_zero:
-            _predict(cfg, plan, trainer)
+            with ending_with_first_process(plan.run_dir, _was_launched_by_rank_0(trainer)):
+                _predict(cfg, plan, trainer)
             return
-        with _log_file(plan.run_dir):
+        with log_file(plan.run_dir):
             try:
                 _write_provenance(cfg, plan, trainer.world_size)
                 _predict(cfg, plan, trainer)
@@ -73,8 +84,7 @@ def run(cfg: DictConfig) -> None:
 def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
     """Computes the samples that are not finished; failed ones are tried again."""
     data = plan.data
-    rows = read_rows(plan.run_dir.sample_files)
-    data.finished = frozenset(row.sample_id for row in rows if row.error is None)
+    data.finished = finished_ids(plan.run_dir.sample_files)
     if trainer.is_global_zero:
         _announce(plan)
     if data.remaining == 0:
@@ -142,7 +152,9 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
 def _record_stop(run_dir: RunDirectory) -> None:
     log.debug("stopped", exc_info=True)
     status = run_dir.read_status() or new_status()
-    run_dir.write_status(replace(status, state="failed", updated=now()))
+    # On a full disk the state is not written either: without its lock, "running" is not believed.
+    with suppress(StorageError):
+        run_dir.write_status(replace(status, state="failed", updated=now()))
     log.info(
         f"stopped at {status.done} of {status.total} samples: the same command goes on from there; "
         f"details are in {run_dir.path / 'log.txt'}"
@@ -167,18 +179,10 @@ def _write_provenance(cfg: DictConfig, plan: Plan, world_size: int) -> None:
     run_dir.write_json("env.json", environment(world_size) | origin)
 
 
-@contextmanager
-def _log_file(run_dir: RunDirectory) -> Iterator[None]:
-    """Messages and tracebacks of this package go to `log.txt` as well."""
-    handler = logging.FileHandler(run_dir.path / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger(__package__.partition(".")[0])
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        handler.close()
+def _was_launched_by_rank_0(trainer: Trainer) -> bool:
+    """Whether Lightning started this process; torchrun and SLURM start all at once."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
 
 
 def _refuse_parallel_sweep(trainer: Trainer) -> None:
@@ -187,7 +191,8 @@ def _refuse_parallel_sweep(trainer: Trainer) -> None:
         raise ValueError(
             f"a sweep (--multirun) with {trainer.world_size} devices a job would repeat the whole "
             "sweep in every process: use one device a job (trainer=gpu) and a launcher that runs "
-            "several jobs at once, such as hydra/launcher=joblib or submitit_slurm"
+            "several jobs at once, such as hydra/launcher=joblib with trainer=free_gpu, or "
+            "hydra/launcher=submitit_slurm"
         )
 
 

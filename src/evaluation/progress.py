@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data.datamodule import PredictData
-from .module import Predictions
+from .predictions import Predictions
 from .run_directory import RunDirectory, new_status, now
 
 
@@ -66,6 +66,11 @@ class ProgressReport(Callback):
             self._run_dir.write_status(self._status)
             rate = self._status.samples_per_second
             self._bar.update(self._bar.task_ids[0], completed=self._status.done, rate=rate)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._bar.stop()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._bar.stop()

@@ -19,6 +19,7 @@ from .judging import Judgement
 from .run_directory import RunDirectory, Status
 from .run_key import as_file_name
 from .sample_log import SampleRow
+from .storage import replacing
 
 SCHEMA = pa.schema(
     {
@@ -136,9 +137,8 @@ def benchmark_scores(
 def write_samples(run_dir: RunDirectory, rows: Sequence[SampleRow]) -> None:
     """`samples.parquet`."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    draft = run_dir.path / ".samples.parquet.draft"
-    pq.write_table(table, draft)
-    draft.replace(run_dir.path / "samples.parquet")
+    with replacing(run_dir.path / "samples.parquet") as draft:
+        pq.write_table(table, draft)
 
 
 def write_tokens(run_dir: RunDirectory, ids: Sequence[str]) -> None:

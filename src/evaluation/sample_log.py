@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .storage import writing
+
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
@@ -51,18 +53,38 @@ class SampleLog:
 
     A torn last line, which such a process may leave, is removed first: its sample is computed
     again.
+
+    Raises:
+        StorageError: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_torn_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_torn_line(path)
+            # Unbuffered: what could not be written must not be tried again when the file is closed.
+            self._file = path.open("ab", buffering=0)
 
     def append(self, rows: Sequence[SampleRow]) -> None:
-        """Returns when the rows are on the disk."""
-        self._file.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Returns when the rows are on the disk; all of them, or after an error none.
+
+        Raises:
+            StorageError: the disk is full, for example.
+        """
+        size = os.fstat(self._file.fileno()).st_size
+        with writing(self._path):
+            try:
+                self._write("".join(json.dumps(asdict(row)) + "\n" for row in rows).encode())
+                os.fsync(self._file.fileno())
+            except BaseException:
+                os.ftruncate(self._file.fileno(), size)
+                raise
+
+    def _write(self, content: bytes) -> None:
+        """A disk that is nearly full takes a part, and only refuses the next one."""
+        while content:
+            content = content[self._file.write(content) :]
 
     def close(self) -> None:
         self._file.close()
@@ -86,6 +108,11 @@ def read_rows(paths: Iterable[Path]) -> list[SampleRow]:
                     "processes wrote to this run; delete its folder and run the command again"
                 )
     return list(rows.values())
+
+
+def finished_ids(paths: Iterable[Path]) -> frozenset[str]:
+    """The samples that need not be computed again; failed ones do."""
+    return frozenset(row.sample_id for row in read_rows(paths) if row.error is None)
 
 
 def merge(rows: Iterable[SampleRow], ids: Sequence[str]) -> list[SampleRow]:

@@ -8,10 +8,12 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from .module import Overlay, Predictions
+from ..data.datamodule import PredictData
+from .predictions import Overlay, Predictions
 from .run_directory import RunDirectory
 from .run_key import as_file_name
-from .sample_log import SampleLog
+from .sample_log import SampleLog, finished_ids
+from .storage import replacing
 
 
 class SampleWriter(BasePredictionWriter):
@@ -21,6 +23,15 @@ class SampleWriter(BasePredictionWriter):
         super().__init__("batch")
         self._run_dir = run_dir
         self._log: SampleLog | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Every rank holds its lock by now. Read at any earlier moment, the files may have grown in
+        # between, by a process of a killed run that was still at its last batch: the ranks would
+        # deal out different batches.
+        data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
+            data.finished = finished_ids(self._run_dir.sample_files)
+        data.finished = trainer.strategy.broadcast(data.finished)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log = SampleLog(self._run_dir.sample_file(trainer.global_rank))
@@ -42,15 +53,22 @@ class SampleWriter(BasePredictionWriter):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.strategy.barrier("all ranks have written")
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._log is not None:
             self._log.close()
 
     def _write_overlay(self, overlay: Overlay) -> None:
         name = as_file_name(overlay.sample_id)
         image_file = f"images/{name}.png"
-        path = self._run_dir.path / image_file
-        path.parent.mkdir(exist_ok=True)
-        overlay.image.save(path)
+        with replacing(self._run_dir.path / image_file) as draft:
+            overlay.image.save(draft, format="png")
         entry = overlay.entry | {"image_file": image_file}
         self._run_dir.write_json(f"samples/overlays/{name}.json", entry)

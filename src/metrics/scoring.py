@@ -61,11 +61,13 @@ class Conventions:
         box_format: how the model writes boxes; see `ivcprune.metrics.boxes.BOX_FORMATS`.
         input_size: (width, height) of the first image as the model saw it.
         parser: how answers are read, one of `PARSER_NAMES[task]`.
+        strip_final_stop: whether a reply is read without the full stop at its end.
     """
 
     box_format: str
     input_size: Size
     parser: str = DEFAULT_PARSER
+    strip_final_stop: bool = False
 
 
 def read_reply(sample: Target, prediction: str, conventions: Conventions) -> Reading:
@@ -87,6 +89,8 @@ def read_reply(sample: Target, prediction: str, conventions: Conventions) -> Rea
         ValueError: unknown task, parser or `box_format`.
     """
     check_parser(conventions.parser, [sample.task])
+    if conventions.strip_final_stop:
+        prediction = prediction.rstrip().rstrip(".")
     return SCORERS[sample.task](sample, prediction, conventions)
 
 

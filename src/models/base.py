@@ -176,13 +176,13 @@ class Family(ABC):
     rotary_axes: ClassVar[int] = 1
     spare_layers: ClassVar[tuple[int, ...]] = ()
 
-    @abstractmethod
-    def core(self, model: nn.Module) -> nn.Module:
+    def core(self, model: Any) -> nn.Module:
         """The module whose forward receives `input_ids` and the image sizes."""
+        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
 
-    @abstractmethod
-    def text_model(self, model: nn.Module) -> nn.Module:
+    def text_model(self, model: Any) -> nn.Module:
         """The decoder: embeddings in, hidden states out, with `.layers` and `.rotary_emb`."""
+        return cast(nn.Module, self.core(model).language_model)
 
     @abstractmethod
     def default_layer(self, depth: int) -> int:
@@ -308,8 +308,12 @@ class Family(ABC):
         return AutoConfig.for_model(**config)
 
     def load_processor(self, folder: Path) -> Any:
-        """The processor of a checkpoint folder, for images and text; needs no torchvision."""
-        return AutoProcessor.from_pretrained(folder)
+        """The processor of a checkpoint folder, for images and text; needs no torchvision.
+
+        Where torchvision is installed, transformers would resize with it, to other pixels: PIL's
+        are asked for, so that results do not depend on what else is installed.
+        """
+        return AutoProcessor.from_pretrained(folder, backend="pil")
 
     def limit_pixels(self, processor: Any, minimum: int | None, maximum: int | None) -> None:
         """Let the processor rescale images to between these areas, in pixels; None: as it is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +31,6 @@ class InternVL(Family):
 
     name = "internvl"
     model_types = ("internvl", "internvl_chat")
-
-    def core(self, model: Any) -> nn.Module:
-        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
-
-    def text_model(self, model: Any) -> nn.Module:
-        return cast(nn.Module, self.core(model).language_model)
 
     def default_layer(self, depth: int) -> int:
         """As published for 32 layers; else half of the depth (inferred)."""
@@ -90,7 +84,7 @@ class InternVL(Family):
         config = read_config(folder)
         if is_chat(config):
             return chat_processor(folder, config)
-        return InternVLImageTextProcessor.from_pretrained(folder)
+        return InternVLImageTextProcessor.from_pretrained(folder, backend="pil")
 
     def limit_pixels(self, processor: Any, minimum: int | None, maximum: int | None) -> None:
         """As numbers of whole tiles: an area holds as many as fit, and at least one."""

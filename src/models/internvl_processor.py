@@ -122,9 +122,10 @@ class InternVLImageTextProcessor(InternVLProcessor):
         return inputs
 
     def replace_video_token(self, video_inputs: Any, video_idx: int, **kwargs: Any) -> str:
+        """Frames by number, as the published evaluation writes it (the stock one: no hyphen)."""
         picture = self.image_token * self.image_seq_length
         return "\n".join(
-            f"Frame{number + 1}: {self.start_image_token}{picture}{self.end_image_token}"
+            f"Frame-{number + 1}: {self.start_image_token}{picture}{self.end_image_token}"
             for number in range(video_inputs["num_frames"][video_idx])
         )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import Block, Family, is_visual
 from .vision_towers.base import VisionTower
@@ -22,14 +22,8 @@ class Llava(Family):
     model_types = ("llava",)
     spare_layers = (0,)
 
-    def core(self, model: Any) -> nn.Module:
-        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
-
-    def text_model(self, model: Any) -> nn.Module:
-        return cast(nn.Module, self.core(model).language_model)
-
     def default_layer(self, depth: int) -> int:
-        """As published for 32 layers; else half of the depth."""
+        """As published for 32 layers; else half of the depth (inferred)."""
         return PUBLISHED_LAYERS.get(depth, max(1, depth // 2))
 
     def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:

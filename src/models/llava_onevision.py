@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.llava_onevision.modeling_llava_onevision import (
     get_anyres_image_grid_shape,
     unpad_image,
@@ -39,12 +39,6 @@ class LlavaOnevision(Family):
 
     name = "llava_onevision"
     model_types = ("llava_onevision",)
-
-    def core(self, model: Any) -> nn.Module:
-        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
-
-    def text_model(self, model: Any) -> nn.Module:
-        return cast(nn.Module, self.core(model).language_model)
 
     def default_layer(self, depth: int) -> int:
         """16/28 of the depth, as in Qwen2.5-VL-7B (inferred)."""
@@ -133,9 +127,12 @@ def _images(core: Any, inputs: Mapping[str, Any]) -> Iterator[Layout]:
 def _area_of_features(core: Any, features: Tensor, side: int) -> tuple[int, int] | None:
     """(h, w) of an image's tiles, None without tiles: newline tokens are all the same vector."""
     rest = features[side * side :]
+    if not len(rest):
+        return 0, 0
     newline = core.image_newline.to(rest.device, rest.dtype)
     width = int((rest == newline).all(dim=-1).int().argmax())
-    return (len(rest) // (width + 1), width) if width else None
+    is_separator = len(rest) == 1
+    return None if is_separator else (len(rest) // (width + 1), width)
 
 
 def _areas_of_sizes(
@@ -188,11 +185,18 @@ def _separator(kind: str) -> Block:
 
 
 def _with_tiles(side: int, height: int, width: int) -> Layout:
-    """Thumbnail and tiles of an image that is alone in its sample."""
+    """Thumbnail and tiles of an image that is alone in its sample.
+
+    Of a picture less than a token high nothing is left of the tiles, of one less than a token wide
+    only the newlines.
+    """
+    if not height:
+        return [_view("thumbnail", side)]
     tiles = Block.full(0, 0, "tile", (height, width + 1), 0)
     special = tiles.cell[:, 1] == width
-    xy = torch.stack([tiles.xy[:, 0] * (width + 1) / width, tiles.xy[:, 1]], dim=-1)
-    cell = tiles.cell * side // torch.tensor([height, width])
+    columns = max(1, width)
+    xy = torch.stack([tiles.xy[:, 0] * (width + 1) / columns, tiles.xy[:, 1]], dim=-1)
+    cell = tiles.cell * side // torch.tensor([height, columns])
     tiles = replace(
         tiles,
         xy=xy.clamp(max=1),

@@ -39,6 +39,7 @@ class ModelSpec:
             None = as the checkpoint says.
         box_format: how the model writes boxes, a key of `ivcprune.metrics.boxes.BOX_FORMATS`.
         max_new_tokens: limit of the greedy generation.
+        strip_final_stop: whether replies are read without the full stop at their end.
         device_map: None = on one device; "auto" (or another strategy of transformers) spreads the
             layers over all visible GPUs, for models that one does not hold.
     """
@@ -53,6 +54,7 @@ class ModelSpec:
     max_pixels: int | None = None
     box_format: str = "plain"
     max_new_tokens: int = 512
+    strip_final_stop: bool = False
     device_map: str | None = None
 
     def __post_init__(self) -> None:
@@ -114,8 +116,8 @@ class ModelSpec:
         """Raises ValueError where every one of several processes would spread over all GPUs."""
         if self.device_map is not None and processes > 1:
             raise ValueError(
-                f"model.device_map={self.device_map!r} spreads the model over all visible GPUs, and "
-                f"{processes} processes would each do so: use one process (trainer=gpu), or "
+                f"model.device_map={self.device_map!r} spreads the model over all visible GPUs, "
+                f"and {processes} processes would each do so: use one process (trainer=gpu), or "
                 "model.device_map=null"
             )
 

@@ -53,9 +53,13 @@ class _WithoutTorchvision:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """The processor of a folder or hub id, with the video settings that it holds, if any."""
+        """The processor of a folder or hub id, with the video settings that it holds, if any.
+
+        Images are resized by PIL also where torchvision is installed, whose pixels differ.
+        """
+        backend = kwargs.pop("backend", "pil")
         processor: Any = super().from_pretrained(  # type: ignore[misc]
-            pretrained_model_name_or_path, **kwargs
+            pretrained_model_name_or_path, backend=backend, **kwargs
         )
         with suppress(OSError):
             processor.video_processor = cls.frames.from_pretrained(

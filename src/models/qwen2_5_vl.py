@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import Block, Family
 from .processors import ImageTextProcessor
@@ -43,14 +43,8 @@ class Qwen25VL(Family):
     model_types = ("qwen2_5_vl",)
     rotary_axes = 3
 
-    def core(self, model: Any) -> nn.Module:
-        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
-
-    def text_model(self, model: Any) -> nn.Module:
-        return cast(nn.Module, self.core(model).language_model)
-
     def default_layer(self, depth: int) -> int:
-        """As published for 28, 36 and 64 layers; else 16/28 of the depth."""
+        """As published for 28, 36 and 64 layers; else 16/28 of the depth (inferred)."""
         return PUBLISHED_LAYERS.get(depth, max(1, round(depth * 16 / 28)))
 
     def frequency_axis(self, model: Any, n: int) -> Tensor:

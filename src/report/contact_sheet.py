@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import math
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.patches import Rectangle
 from PIL.Image import Image
 
 COLUMNS = 4
-CELL = (4.0, 4.4)
-"""Width and height of a card in inches."""
-WIDTH, LINES = 52, 12
-"""Characters in a line of text and lines in a card."""
+WIDTH, IMAGE_HEIGHT, LINE_HEIGHT = 4.0, 2.6, 0.12
+"""Of a card, of its image and of a line of its text, in inches."""
+CHARACTERS, LINES = 52, 12
+"""In a line of text; lines of a prompt."""
+CHINESE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
+)
+"""Fonts with Chinese characters, which that of matplotlib lacks; installed ones are used."""
 LONGEST_SIDE = 480
 """Pixels of an image on a card."""
 BOX_COLOUR = "#009e60"
@@ -43,18 +51,24 @@ class Card:
 
 def draw_contact_sheet(cards: Sequence[Card], path: Path) -> None:
     """Draws at least one card into a PNG file."""
+    texts = [_text(card) for card in cards]
     columns = min(COLUMNS, len(cards))
     rows = math.ceil(len(cards) / columns)
-    figure = Figure(figsize=(CELL[0] * columns, CELL[1] * rows))
+    text_height = LINE_HEIGHT * (2 + max(text.count("\n") + 1 for text in texts))
+    figure = Figure(figsize=(WIDTH * columns, (IMAGE_HEIGHT + text_height) * rows + 0.25))
     edges = {"left": 0.02, "right": 0.98, "top": 1 - 0.25 / figure.get_figheight(), "bottom": 0}
+    heights = [IMAGE_HEIGHT, text_height] * rows
     grid = figure.add_gridspec(
-        2 * rows, columns, height_ratios=[3, 2] * rows, wspace=0.06, hspace=0.1, **edges
+        2 * rows, columns, height_ratios=heights, wspace=0.06, hspace=0.05, **edges
     )
-    for i, card in enumerate(cards):
+    for i, (card, text) in enumerate(zip(cards, texts, strict=True)):
         row, column = divmod(i, columns)
         _draw_image(figure.add_subplot(grid[2 * row, column]), card)
-        _write_text(figure.add_subplot(grid[2 * row + 1, column]), card)
-    figure.savefig(path, format="png", dpi=100)
+        _write_text(figure.add_subplot(grid[2 * row + 1, column]), text)
+    with warnings.catch_warnings():
+        # Characters that no installed font has are drawn as boxes: one warning each is too much.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, format="png", dpi=100)
 
 
 def _draw_image(axes: Axes, card: Card) -> None:
@@ -72,16 +86,27 @@ def _draw_image(axes: Axes, card: Card) -> None:
         axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=BOX_COLOUR, linewidth=2))
 
 
-def _write_text(axes: Axes, card: Card) -> None:
+def _write_text(axes: Axes, text: str) -> None:
     axes.set_axis_off()
-    prompt = [wrapped for line in card.prompt.split("\n") for wrapped in _wrap(line)]
-    if len(prompt) > LINES:
-        prompt = [*prompt[: LINES - 1], "..."]
-    text = "\n".join([*prompt, *_wrap(f"→ {card.target}")[:2]])
     axes.text(
-        0, 1, text, fontsize=7, va="top", parse_math=False, transform=axes.transAxes
+        0, 1, text, fontsize=7, va="top", family=_fonts(), parse_math=False,
+        transform=axes.transAxes,
     )  # fmt: skip
 
 
+def _text(card: Card) -> str:
+    """Prompt and target in lines that fit a card."""
+    prompt = [wrapped for line in card.prompt.split("\n") for wrapped in _wrap(line)]
+    if len(prompt) > LINES:
+        prompt = [*prompt[: LINES - 1], "..."]
+    return "\n".join([*prompt, *_wrap(f"→ {card.target}")[:2]])
+
+
 def _wrap(line: str) -> list[str]:
-    return textwrap.wrap(line, WIDTH) or [""]
+    return textwrap.wrap(line, CHARACTERS) or [""]
+
+
+@cache
+def _fonts() -> list[str]:
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .runs import Run
+from .runs import TRIAL, Run
 
 ORIGINS = ("ivcprune", "weights")
 """Entries of `env.json` that results depend on: package version, fingerprint of the weights."""
@@ -51,8 +51,9 @@ def describe_setting(run: Run) -> str:
         for name in ORIGINS
         if name in run.environment
     }
+    trial = [TRIAL] if run.is_trial else []
     shown = {k: v for k, v in data.items() if k not in ("_target_", "name") and v is not None}
-    return ", ".join(f"{name}={value}" for name, value in (shown | origins).items())
+    return ", ".join([*trial, *(f"{name}={value}" for name, value in (shown | origins).items())])
 
 
 def _choices(run: Run) -> dict[str, Any]:

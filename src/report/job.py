@@ -10,6 +10,8 @@ from rich.console import Console
 from .comparison import compare
 from .html import render_page
 from .leave_out import leave_out, read_ids
+from .paper.drawings import write_drawings
+from .paper.job import report_tables
 from .runs import load_runs, unfinished_runs
 from .table import render
 
@@ -19,6 +21,9 @@ MIN_WIDTH = 120
 
 def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     """Prints the comparison of all finished runs and writes `report.html` beside them.
+
+    Of an experiment of the paper, its tables are printed in the place of the comparisons; of a
+    figure that needs no run, it is drawn.
 
     Args:
         cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
@@ -32,6 +37,9 @@ def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     if gallery < 0:
         raise ValueError(f"job.gallery is {gallery}: ask for 0 samples or more")
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
+    if drawings := cfg.get("drawings"):
+        write_drawings(drawings, experiment, Console())
+        return
     runs = load_runs(experiment)
     if without is not None:
         ids = read_ids(without)
@@ -43,9 +51,11 @@ def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
-    for comparison in comparisons:
+    tables = cfg.get("paper") or []
+    for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
+    written = report_tables(tables, experiment, runs, console) if tables else []
     if without is not None:
         console.print(f"without the samples of {without}\n", highlight=False, soft_wrap=True)
     if unfinished:
@@ -53,7 +63,8 @@ def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     page = experiment / "report.html"
     page.write_text(render_page(cfg.experiment_name, comparisons, unfinished, gallery), "utf-8")
     console.print(f"runs:   {experiment.resolve()}", highlight=False, soft_wrap=True)
-    console.print(f"report: {page.resolve()}", highlight=False, soft_wrap=True)
+    for path in (*written, page):
+        console.print(f"report: {path.resolve()}", highlight=False, soft_wrap=True)
 
 
 def _nothing_found(experiment: Path, name: str, unfinished: int) -> str:

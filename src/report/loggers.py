@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from omegaconf import DictConfig
 
-from .runs import Run, load_runs
+from .run_summary import summary
+from .runs import load_runs
 
 
 class RunLogger(Protocol):
@@ -42,7 +43,8 @@ class CsvLogger:
         pass
 
     def log(self, run_dir: Path, cfg: DictConfig) -> None:
-        rows = [{"run_key": run.key, **summary(run)} for run in load_runs(run_dir.parent)]
+        runs = load_runs(run_dir.parent)
+        rows = [{"run_key": run.key, **summary(run, runs)} for run in runs]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         # A name of its own per run: jobs of a sweep may finish at the same moment.
         draft = run_dir.parent / f".summary-{run_dir.name}.csv"
@@ -51,26 +53,3 @@ class CsvLogger:
             writer.writeheader()
             writer.writerows(rows)
         draft.replace(run_dir.parent / "summary.csv")
-
-
-def summary(run: Run) -> dict[str, Any]:
-    """The figures of a run under the names that CSV and W&B use.
-
-    Scores and their 95 % bounds are percentages, `average_tokens` is a share in [0, 1],
-    `kv_bytes_per_sample` is in bytes.
-    """
-    figures: dict[str, Any] = {
-        "policy": run.policy,
-        "model": run.model,
-        "data": run.data,
-        "n": run.n,
-        "errors": run.errors,
-        "average_tokens": run.average_tokens,
-        "kv_bytes_per_sample": run.kv_bytes,
-    }
-    for task, score in run.scores.items():
-        figures[f"score/{task}"] = score.value
-        figures[f"score/{task}_low"] = score.low
-        figures[f"score/{task}_high"] = score.high
-        figures[f"score/{task}_n"] = score.n
-    return figures

@@ -48,8 +48,13 @@ def dim_dropped(image: PILImage, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> P
 
 
 def _kept_cells(maps: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-    """The token grid of the first image; None where nothing was pruned from it."""
-    first = next((entry for entry in maps if entry["image"] == 0), None)
+    """The token grid of the first image; None where nothing was pruned from it.
+
+    Of an image that is cut into tiles, the thumbnail shows all of it.
+    """
+    of_image = [entry for entry in maps if entry["image"] == 0]
+    whole = [entry for entry in of_image if entry["kind"] != "tile"]
+    first = next(iter(whole or of_image), None)
     return None if first is None else np.array(first["keep"], dtype=bool)
 
 

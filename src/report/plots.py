@@ -61,7 +61,7 @@ def _draw(comparison: Comparison, task: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": task}):
         figure = Figure(figsize=(4.8, max(2.9, 0.9 + 0.2 * len(points))), layout="constrained")
         axes = figure.add_subplot(xlim=(0, RIGHT))
-        _style(axes)
+        style(axes)
         labels = []
         for number, (policy, scores) in enumerate(points.items()):
             shift = SPREAD * ((number + 0.5) / len(points) - 0.5)
@@ -70,8 +70,8 @@ def _draw(comparison: Comparison, task: str) -> str:
         if vanilla is not None:
             axes.axhline(vanilla, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
             labels.append(Label("vanilla", RIGHT, vanilla, INK))
-        _write_labels(axes, labels)
-        return _to_svg(figure)
+        write_labels(axes, labels)
+        return to_svg(figure)
 
 
 def _draw_policy(
@@ -88,7 +88,7 @@ def _draw_policy(
     return Label(policy, x[-1], y[-1], colour)
 
 
-def _write_labels(axes: Axes, labels: Sequence[Label]) -> None:
+def write_labels(axes: Axes, labels: Sequence[Label]) -> None:
     """Names to the right of the plot, each joined to its point by a thin line."""
     low, high = axes.get_ylim()
     ordered = sorted(labels, key=lambda label: label.y)
@@ -120,7 +120,8 @@ def separate(heights: Sequence[float], gap: float, top: float) -> list[float]:
     return moved
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """Axis names, grid and spines in the colour of the page's text."""
     axes.set_xlabel("average tokens (%)", color=INK)
     axes.set_ylabel("score (%)", color=INK)
     axes.tick_params(colors=INK, labelsize=9)
@@ -129,7 +130,8 @@ def _style(axes: Axes) -> None:
     axes.spines[["left", "bottom"]].set_color(INK)
 
 
-def _to_svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """The figure as an SVG element that takes the colour of the page's text."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)

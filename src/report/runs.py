@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
+TRIAL = "TRIAL of the wiring: bundled model, built-in samples, no result of the models named"
+"""What reports say of runs under `smoke=true`."""
 VANILLA = "none"
 """Name of the policy that prunes nothing."""
 
@@ -79,6 +81,14 @@ class Run:
     @property
     def is_vanilla(self) -> bool:
         return self.policy == VANILLA
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it only tries the wiring: the bundled model or built-in samples, renamed."""
+        model, data = self.config.get("model") or {}, self.config.get("data") or {}
+        is_stand_in = model.get("path") == "bundled:tiny" and self.model != "tiny"
+        is_built_in = str(data.get("_target_", "")).endswith("ScenesSource")
+        return is_stand_in or (is_built_in and self.data != "scenes")
 
     def samples(self) -> list[Row]:
         """All rows of `samples.parquet`."""

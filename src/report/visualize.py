@@ -147,7 +147,7 @@ def draw(image: PILImage, stats: PrefillStatistics, prompt: str, path: Path) -> 
     figure = Figure(figsize=(13, min(height, 7.0)), layout="constrained")
     panels = [figure.add_subplot(1, 4, number + 1) for number in range(4)]
     _show(panels[0], shown, prompt)
-    _show(panels[1], dim_dropped(shown, kept), f"kept: {int(kept.sum())} of {count}")
+    _show(panels[1], dim_dropped(shown, kept), f"kept: {int(kept.sum())} of {kept.size}")
     for axes, values, name in ((panels[2], real, "V"), (panels[3], imaginary, "U")):
         axes.imshow(
             on_grid(values), cmap="viridis", aspect=shown.height / shown.width * grid[1] / grid[0]

@@ -16,9 +16,9 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from .loggers import summary
 from .overlay import draw_overlay
-from .runs import Row, Run, load_run
+from .run_summary import summary
+from .runs import Row, Run, load_run, load_runs
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +47,14 @@ class WandbLogger:
         entity: user or team; None = the default of the account.
         mode: "online", "offline", or "auto" = online where an API key is configured.
         max_samples: rows of the sample table; those with an overlay come first.
+        timeout: seconds to wait for W&B; then the run is kept offline.
     """
 
     project: str = "ivcprune"
     entity: str | None = None
     mode: str = "auto"
     max_samples: int = 100
+    timeout: float = 60
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -61,6 +63,8 @@ class WandbLogger:
             raise ValueError("logger.project is empty: name a W&B project")
         if self.max_samples < 0:
             raise ValueError(f"logger.max_samples is {self.max_samples}: 0 rows or more")
+        if self.timeout <= 0:
+            raise ValueError(f"logger.timeout is {self.timeout}: more than 0 seconds")
 
     def check(self) -> None:
         if self.mode == "online" and not has_credentials():
@@ -70,32 +74,53 @@ class WandbLogger:
             )
 
     def log(self, run_dir: Path, cfg: DictConfig) -> None:
-        result, mode = load_run(run_dir), self._resolved_mode()
+        result = load_run(run_dir)
+        figures = summary(result, load_runs(run_dir.parent))
         with _staged_in(run_dir / "wandb"):
-            run = wandb.init(
-                project=self.project,
-                entity=self.entity,
-                id=result.key,
-                resume="allow",
-                name=_name(result),
-                group=cfg.experiment_name,
-                job_type="predict",
-                tags=[cfg.model.family],
-                config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
-                mode=mode,
-                dir=run_dir,
-                settings=wandb.Settings(
-                    silent=True, console="off", disable_git=True, x_disable_stats=True
-                ),
-            )
+            run = self._start(result, run_dir, cfg)
             try:
                 run.log({"samples": _sample_table(result, self.max_samples)})
-                run.summary.update(summary(result))
+                run.summary.update(figures)
             finally:
                 # Without it the next run of a sweep would be logged into this one.
                 run.finish()
             offline = f"kept offline; send it with `wandb sync {run.sync_dir}`"
-            logger.info("W&B: %s", offline if mode == "offline" else run.url)
+            logger.info("W&B: %s", offline if run.offline else run.url)
+
+    def _start(self, result: Run, run_dir: Path, cfg: DictConfig) -> wandb.Run:
+        """The W&B run; an offline one where W&B cannot be reached or refuses."""
+        mode = self._resolved_mode()
+        if mode == "online":
+            try:
+                return self._init(result, run_dir, cfg, mode)
+            except wandb.Error as error:
+                logger.warning("W&B cannot be used now: %s", " ".join(str(error).split()))
+                wandb.teardown()  # its background process would call the run's id taken
+        return self._init(result, run_dir, cfg, "offline")
+
+    def _init(
+        self, result: Run, run_dir: Path, cfg: DictConfig, mode: Literal["online", "offline"]
+    ) -> wandb.Run:
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            id=result.key,
+            resume="allow",
+            name=_name(result),
+            group=cfg.experiment_name,
+            job_type="predict",
+            tags=[cfg.model.family],
+            config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
+            mode=mode,
+            dir=run_dir,
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                x_disable_stats=True,
+                init_timeout=self.timeout,
+            ),
+        )
 
     def _resolved_mode(self) -> Literal["online", "offline"]:
         if self.mode == "auto":

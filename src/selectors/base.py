@@ -64,6 +64,10 @@ class Selector(ABC):
         """Share of the original tokens that the budget asks for; None where there is no such."""
         return None
 
+    def share_after(self, previous: float) -> float | None:
+        """As `share`, behind a stage that left `previous`: a share of these tokens counts too."""
+        return self.share
+
 
 def decision(selector: Selector, tokens: VisualTokens) -> Selection:
     """What a selector decides, also where it only keeps tokens."""
@@ -155,6 +159,10 @@ class OneBudget(Selector):
     def share(self) -> float | None:
         is_share = isinstance(self.keep, float) and self.of == "original"
         return self.keep if is_share else None
+
+    def share_after(self, previous: float) -> float | None:
+        of_current = isinstance(self.keep, float) and self.of == "current"
+        return self.keep * previous if of_current else self.share
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class Union(Selector):
     def share(self) -> float | None:
         return None if self._filling is None else self.named[self._filling].share
 
+    def share_after(self, previous: float) -> float | None:
+        return None if self._filling is None else self.named[self._filling].share_after(previous)
+
     @property
     def _filling(self) -> str | None:
         """Name of the ranking with the largest share; None without one, or with two of them."""
@@ -124,6 +127,9 @@ class Without(Selector):
     def share(self) -> float | None:
         return None if self.base is None else self.base.share
 
+    def share_after(self, previous: float) -> float | None:
+        return None if self.base is None else self.base.share_after(previous)
+
 
 class Around(Selector):
     """What selectors around another one share: its budget is theirs."""
@@ -137,6 +143,9 @@ class Around(Selector):
     @property
     def share(self) -> float | None:
         return self.selector.share
+
+    def share_after(self, previous: float) -> float | None:
+        return self.selector.share_after(previous)
 
 
 @dataclass(frozen=True)

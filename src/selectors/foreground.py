@@ -16,7 +16,7 @@ Softmax = Literal["image", "sequence"]
 Heads = Literal["mean", "flatten"]
 
 _CHUNK = 2**24
-"""Most similarity entries held at once; bounds memory at long prompts and long videos."""
+"""Most entries of a table held at once; bounds memory at long prompts and long videos."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,15 @@ class ValueSimilarity(Ranked):
         if self.softmax == "image":
             return similarity_received(queries, mask, tokens.values(), tokens.valid, self.heads)
         values, valid = tokens.sequence_values()
-        rows = tokens.sample
-        received = similarity_received(queries, mask, values[rows], valid[rows], self.heads)
-        return received.gather(1, tokens.slot)
+        # many rows may share one sample: a copy of its sequence for each of them is large
+        step = max(1, _CHUNK // values[0].numel())
+        pieces = [
+            similarity_received(q, m, values[rows], valid[rows], self.heads)
+            for q, m, rows in zip(
+                queries.split(step), mask.split(step), tokens.sample.split(step), strict=True
+            )
+        ]
+        return torch.cat(pieces).gather(1, tokens.slot)
 
 
 @dataclass(frozen=True)

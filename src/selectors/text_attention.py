@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..attention import Queries
 from ..tokens import Signal, TextSpan, VisualTokens
 from .base import Ranked, check_choice
 from .spread import or_spread
@@ -38,10 +37,8 @@ class TextAttentionSelector(Ranked):
         check_choice(self, "text", self.text, ("after_image", "all"))
 
     def score(self, tokens: VisualTokens) -> Tensor:
-        if tokens.signals is None:
-            raise ValueError("TextAttentionSelector needs a running model, and none is here")
-        queries = Queries(*tokens.signals.text_slots(self.text))
+        queries = tokens.text(self.text)
         received = tokens.attention(queries, layer="previous").sum(dim=1)
         n_text = queries.mask.sum(dim=1).to(tokens.device)[tokens.sample]
-        sees_image = received.sum(dim=1) > 0
+        sees_image = received.masked_fill(~tokens.valid, 0.0).sum(dim=1) > 0
         return or_spread(received / n_text.clamp(min=1)[:, None], sees_image)

@@ -65,7 +65,7 @@ def test_a_bad_box_is_refused(box):
     model, _ = tiny_model("qwen2_5_vl")
     with (
         prune(model, PruningPolicy({"look": Stage(1, Probe())})) as run,
-        pytest.raises(ValueError, match="annotate: box .* of sample 0 must be"),
+        pytest.raises(ValueError, match=r"annotate: box .* of sample 0 must be"),
     ):
         run.annotate([[box]])
 

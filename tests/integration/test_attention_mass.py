@@ -48,6 +48,20 @@ def test_mass_is_the_sum_of_the_eager_weights():
                 assert mass.density == pytest.approx(share / mass.size)
 
 
+def test_a_sample_without_a_picture_is_no_sample():
+    model, processor = tiny_model("qwen2_5_vl")
+    inputs = batch(
+        processor,
+        ("where is it", [picture(140, 112)]),
+        ("no picture at all", []),
+        ("how many", [picture(84, 112, 1)]),
+    )
+    policy, found = probing_policy({"first": FirstTokenSelector(keep=3)}, depth=4)
+    with prune(model, policy), torch.no_grad():
+        model(**inputs)
+    assert [mass.size for mass in found] == [3 / 20, 3 / 12] * 4 * 2
+
+
 def test_summaries_average_over_samples():
     masses = [Mass(0, "last", "ivc", 0.2, mass, 0.5) for mass in (0.1, 0.2, 0.3)]
     (summary,) = summarise(masses)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from omegaconf import OmegaConf
 
 from benchmark_fixtures import FIXTURES, Fixture
 from ivcprune.build import build_source, compose
 from ivcprune.data.batch import decode
 from ivcprune.data.datamodule import check_canonical
-from ivcprune.data.sample import FEATURES
+from ivcprune.data.prompts import for_benchmark, to_messages
+from ivcprune.data.sample import FEATURES, Sample
 from ivcprune.data.sources import Source
 from ivcprune.data.tables import TableSource
 from ivcprune.evaluation import predict as predict_job
@@ -31,6 +35,8 @@ from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
 DOCS = Path(__file__).parents[2] / "docs" / "adding_a_benchmark.md"
 BY_NAME = {fixture.name: fixture for fixture in FIXTURES}
+PROFILES = ("qwen_custom", "internvl", "deepseek_vl2", "llava")
+"""Prompt profiles of the paper's families."""
 
 
 def load(name: str, folder: Path, overrides: list[str]) -> tuple[dict[str, str], Source, Dataset]:
@@ -46,41 +52,71 @@ def reply_to(fixture: Fixture, sample_id: str) -> str:
     return fixture.replies.get(sample_id, fixture.replies.get(f"{sample_id}-0", ""))
 
 
+def prompts_of(profile: str, benchmark: str) -> dict[str, str]:
+    text = (resources.files("ivcprune.conf") / "prompt" / f"{profile}.yaml").read_text("utf-8")
+    return for_benchmark(dict(OmegaConf.create(text)), benchmark)
+
+
+def check_asked(sample: Sample, prompts: dict[str, str]) -> None:
+    """What it is asked with holds its question, each option on one line, and its images."""
+    (turn,) = to_messages(sample, prompts)
+    text = "".join(part.get("text", "") for part in turn["content"])
+    lines = re.findall(r"^\(?[A-Z][.)] (.*)$", text, re.MULTILINE)
+    assert sample.question in text
+    # Without the handling of a trap, options may be a part of the question and known to nobody.
+    assert not sample.choices or lines == [choice for choice in sample.choices if choice]
+    assert [part["type"] for part in turn["content"]].count("image") == len(sample.images)
+
+
 def predict(fixture: Fixture, source: Source, samples: Dataset, parser: str) -> list[SampleRow]:
     """The rows that a run would log."""
     rows = []
+    prompts = [prompts_of(profile, fixture.name) for profile in PROFILES]
     for row in samples.with_format("arrow")[:].to_pylist():
         try:
             sample = decode(row, source.frames)
         except Exception as error:
             rows.append(SampleRow(row["id"], row["task"], 0, row["category"], error=repr(error)))
             continue
+        for templates in prompts:
+            check_asked(sample, templates)
         size = (sample.width, sample.height)
         reading = read_reply(
             sample, reply_to(fixture, sample.id), Conventions("plain", size, parser)
         )
         score = fixture.marks.get(sample.id, reading.score)
+        about = {"category": sample.category, "prediction": reply_to(fixture, sample.id)}
         rows.append(
-            SampleRow(
-                sample.id, sample.task, 0, sample.category, parsed=reading.parsed, score=score
-            )
+            SampleRow(sample.id, sample.task, 0, **about, parsed=reading.parsed, score=score)
         )
     return rows
 
 
-def figures(
-    fixture: Fixture, folder: Path, *overrides: str
-) -> tuple[dict[str, float | None], list[str]]:
-    """Values of all scores, and ids of the samples that failed."""
+@dataclass(frozen=True)
+class Figures:
+    """What a benchmark comes to: scores by name, the names it is quoted by, failed samples."""
+
+    values: dict[str, float | None]
+    headline: list[str]
+    failed: list[str]
+
+    @property
+    def quoted(self) -> list[float | None]:
+        return [self.values[name] for name in self.headline]
+
+
+def figures(fixture: Fixture, folder: Path, *overrides: str) -> Figures:
+    folder.mkdir(exist_ok=True)
     overrides = (*fixture.write(folder), *overrides)
     how, source, samples = load(fixture.name, folder, list(overrides))
     check_parser(how["parser"], samples["task"])
     check_metrics(how["metrics"], results.scored_samples(samples))
     rows = predict(fixture, source, samples, how["parser"])
     own = results.benchmark_scores(how["metrics"], samples, rows)
-    scores = results.metrics(rows, new_status(), own)["scores"]
+    metrics = results.metrics(rows, new_status(), own)
+    values = {name: score["value"] for name, score in metrics["scores"].items()}
     failed = [row.sample_id for row in rows if row.error is not None]
-    return {name: score["value"] for name, score in scores.items()}, failed
+    return Figures(values, metrics["headline"], failed)
 
 
 def test_every_benchmark_has_a_fixture() -> None:
@@ -92,17 +128,21 @@ def test_every_benchmark_has_a_fixture() -> None:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_replies_come_to_the_figures_worked_by_hand(name: str, tmp_path: Path) -> None:
     fixture = BY_NAME[name]
-    values, failed = figures(fixture, tmp_path)
-    assert {key: values.get(key) for key in fixture.expected} == pytest.approx(fixture.expected)
-    assert tuple(failed) == fixture.failed
+    found = figures(fixture, tmp_path)
+    values = {key: found.values.get(key) for key in fixture.expected}
+    assert values == pytest.approx(fixture.expected)
+    assert set(found.headline) <= set(fixture.expected)
+    assert tuple(found.failed) == fixture.failed
     assert len(fixture.replies) >= 8
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_without_the_handling_of_its_trap_the_figures_differ(name: str, tmp_path: Path) -> None:
     fixture = BY_NAME[name]
-    values, _ = figures(fixture, tmp_path, *fixture.trap)
-    assert {key: values.get(key) for key in fixture.expected} != pytest.approx(fixture.expected)
+    quoted = figures(fixture, tmp_path / "with").quoted
+    without = figures(fixture, tmp_path / "without", *fixture.trap).quoted
+    assert None not in without
+    assert without != pytest.approx(quoted)
 
 
 def yaml_of(name: str) -> str:

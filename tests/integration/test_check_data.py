@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmark_fixtures import FIXTURES
 from ivcprune.build import build_job, compose
+from ivcprune.report.contact_sheet import Card, draw_contact_sheet
 
 BY_NAME = {fixture.name: fixture for fixture in FIXTURES}
 
@@ -37,7 +38,8 @@ def test_samples_are_counted_and_drawn(
     assert f"{fixture.failed[0]} cannot be decoded" in caplog.text
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
-        assert sheet.size == (1600, 880)  # two rows of at most four cards
+        assert sheet.width == 1600  # of at most four cards beside each other
+        assert 600 < sheet.height < 1000  # two rows
 
 
 def test_the_subset_of_a_run_is_what_is_shown(
@@ -47,7 +49,26 @@ def test_the_subset_of_a_run_is_what_is_shown(
     path = check(tmp_path, *options, "job.decode=null")
     assert "3 of 3 tried" in capsys.readouterr().out
     with Image.open(path) as sheet:
-        assert sheet.size == (1200, 440)
+        assert sheet.width == 1200
+        assert 300 < sheet.height < 400
+
+
+def test_cards_are_as_high_as_their_text(tmp_path: Path) -> None:
+    def height(prompt: str) -> int:
+        card = Card("a · vqa", Image.new("RGB", (30, 20)), "images: 1", prompt, "B")
+        draw_contact_sheet([card], tmp_path / "sheet.png")
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            return sheet.height
+
+    one, many, endless = (height("\n".join(["line"] * n)) for n in (1, 10, 10_000))
+    assert one < many < endless < 2 * one
+
+
+@pytest.mark.filterwarnings("error")
+def test_characters_without_a_font_are_drawn_without_a_warning_each(tmp_path: Path) -> None:
+    card = Card("a · vqa", None, "images: 0", "这是什么?", "$B$")
+    draw_contact_sheet([card], tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").stat().st_size > 0
 
 
 def test_a_wrong_number_of_rows_stops_it(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from ivcprune.selectors import (
 )
 from ivcprune.testing.tiny import deepseek_vl2 as tiny
 from ivcprune.tokens import Signal
-from pruning_helpers import batch, picture, ragged_batch
+from pruning_helpers import STEPS, batch, generate, picture, ragged_batch
 
 FAMILY = family_named("deepseek_vl2")
-DEPTH, STEPS = 4, 4
+DEPTH = 4
 TOLERANCE = 1e-5
 
 
@@ -48,18 +48,6 @@ def model_and_processor(request):
 @pytest.fixture(scope="module", params=["small-sdpa", "small-eager", "tiny-sdpa", "tiny-eager"])
 def with_backend(request):
     return built(*request.param.split("-"))
-
-
-def generate(model, inputs, **options):
-    return model.generate(
-        **inputs,
-        max_new_tokens=STEPS,
-        min_new_tokens=STEPS,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
 
 
 # The model ----------------------------------------------------------------------------------------

@@ -1,20 +1,25 @@
 """The documentation cannot lie: its links lead somewhere and its commands compose."""
 
+import pkgutil
 import re
 import shlex
-from itertools import product
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ivcprune.build import build_job, build_policy, choices_of, compose
 from ivcprune.groups import expand_groups
+from ivcprune.sweeps import expand_experiment
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("**/*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 MULTIRUN = {"-m", "--multirun"}
+HELP = "--help"
 
 
 def commands(page: Path) -> list[str]:
@@ -46,10 +51,39 @@ def test_there_are_commands_to_check() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose_a_job_and_a_policy(command: str) -> None:
-    arguments = expand_groups(shlex.split(command, comments=True)[1:])
-    overrides = [argument for argument in arguments if argument not in MULTIRUN]
-    sweep = len(overrides) < len(arguments)
-    for choices in product(*(choices_of(o) if sweep else [o] for o in overrides)):
-        config = compose(choices)
-        assert callable(build_job(config))
-        assert build_policy(config).name == config.policy.name
+    given = [word for word in shlex.split(command, comments=True)[1:] if word != HELP]
+    for arguments in map(expand_groups, expand_experiment(given)):
+        overrides = [argument for argument in arguments if argument not in MULTIRUN]
+        sweep = len(overrides) < len(arguments)
+        for choice in each_once([choices_of(o) if sweep else [o] for o in overrides]):
+            config = compose(choice)
+            assert callable(build_job(config))
+            assert build_policy(config).name == config.policy.name
+
+
+def each_once(choices: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """The first of all, then every other choice beside the first of the others."""
+    first = [options[0] for options in choices]
+    yield first
+    for i, options in enumerate(choices):
+        for option in options[1:]:
+            yield [*first[:i], option, *first[i + 1 :]]
+
+
+def test_the_site_has_every_page_once() -> None:
+    pages = sorted(pages_of(yaml.safe_load((CHECKOUT / "mkdocs.yml").read_text("utf-8"))["nav"]))
+    assert pages == sorted(path.name for path in (CHECKOUT / "docs").glob("*.md"))
+
+
+def pages_of(tree: Any) -> list[str]:
+    if isinstance(tree, str):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree
+    return [page for part in parts for page in pages_of(part)]
+
+
+def test_the_reference_names_what_exists() -> None:
+    names = re.findall(r"^::: (\S+)$", (CHECKOUT / "docs" / "api.md").read_text("utf-8"), re.M)
+    assert len(names) >= 30
+    for name in names:
+        assert pkgutil.resolve_name(name).__doc__, name

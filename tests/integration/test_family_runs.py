@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from family_run import DEPTH, FamilyRun, Reply, run_family, save_tiny
+from ivcprune.build import compose
+from ivcprune.data.batch import Batch
+from ivcprune.evaluation.module import PredictModule
 from ivcprune.models.registry import supported
+from ivcprune.statistics import PrefillStatistics
 
 
 @dataclass(frozen=True)
@@ -186,3 +190,30 @@ def test_vanilla_keeps_everything(
     run = run_family(model, checkpoint, tmp_path / "outputs", monkeypatch, *arguments)
     assert all(row["n_kept"] == row["n_visual"] > 0 for row in run.rows)
     assert run.metrics["average_tokens"] == 1
+
+
+@pytest.mark.parametrize(("stated", "score"), [("true", 100), ("false", 0)])
+def test_a_model_may_have_its_final_stops_stripped(
+    stated: str, score: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The true answers of `scenes` are words, and no exact match has a full stop."""
+
+    def generated(module: PredictModule, batch: Batch) -> tuple[list[str], PrefillStatistics]:
+        _, stats = generate(module, batch)
+        return [f"{' '.join(sample.answers)}." for sample in batch.samples], stats
+
+    generate = PredictModule._generate
+    checkpoint = save_tiny("deepseek_vl2", tmp_path / "checkpoint")
+    monkeypatch.setattr(PredictModule, "_generate", generated)
+    arguments = ("policy=none", "data.limit=4", f"model.strip_final_stop={stated}")
+    run = run_family("deepseek_vl2_small", checkpoint, tmp_path / "out", monkeypatch, *arguments)
+    assert run.metrics["scores"]["vqa"]["value"] == score
+
+
+def test_final_stops_are_stripped_where_the_published_evaluation_does() -> None:
+    stripping = [
+        e.model
+        for e in EXPECTED.values()
+        if compose([f"model={e.model}"]).model.get("strip_final_stop")
+    ]
+    assert stripping == ["deepseek_vl2_small"]

@@ -163,6 +163,12 @@ class TestConversation:
 
 
 class TestRefused:
+    def test_the_decoder_alone(self, model_and_processor):
+        model, processor = model_and_processor
+        ids = processor.tokenizer("hello", return_tensors="pt").input_ids
+        with prune(model, half()), pytest.raises(ValueError, match="call the whole model"):
+            model.model.language_model(input_ids=ids)
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

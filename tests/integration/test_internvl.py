@@ -19,7 +19,7 @@ from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
 from ivcprune.testing.inputs import chat
 from mask_reference import Spy, masked
-from pruning_helpers import batch, picture
+from pruning_helpers import batch, generate, picture
 
 FAMILY = family_named("internvl")
 TILE, N = 56, 16
@@ -47,18 +47,6 @@ def blocks_of(model, inputs, **changes):
     kwargs = {"input_ids": inputs["input_ids"], "image_sizes": inputs["image_sizes"]} | changes
     positions = torch.arange(kwargs["input_ids"].shape[1])
     return FAMILY.blocks(model.model, kwargs, positions.expand(1, len(kwargs["input_ids"]), -1))
-
-
-def generate(model, inputs, **options):
-    return model.generate(
-        **inputs,
-        max_new_tokens=4,
-        min_new_tokens=4,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
 
 
 def assert_equals_mask_reference(model, inputs, name):
@@ -298,7 +286,7 @@ class TestVideo:
         ]
         text = processor.tokenizer.decode(inputs["input_ids"][1])
         frame = "<img>" + N * "<IMG_CONTEXT>" + "</img>"
-        assert f"user\nFrame1: {frame}\nFrame2: {frame}\nwhat happens" in text
+        assert f"user\nFrame-1: {frame}\nFrame-2: {frame}\nwhat happens" in text
 
     def test_frames_have_the_pixels_of_images_that_are_not_cut(self, tiny, inputs):
         frames = [picture(*WIDE, seed) for seed in range(3)]

@@ -16,7 +16,7 @@ from ivcprune.models.registry import family_named, family_of_model
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
 from mask_reference import Spy, masked
-from pruning_helpers import batch, picture, ragged_batch
+from pruning_helpers import batch, generate, picture, ragged_batch
 
 FAMILY = family_named("llava_onevision")
 VIDEO_FRAMES = 3
@@ -75,6 +75,21 @@ def test_a_picture_alone_is_a_thumbnail_and_tiles(tiny, size, grid) -> None:
     expected = [("thumbnail", (4, 4), first, 0, 0), ("tile", grid, first + 16, 0, 0)]
     assert described(layout(model, inputs)) == expected
     assert described(layout(model, inputs, generate=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "n_tokens"), [((640, 32), 4 * 4), ((32, 640), 4 * 4 + 12), ((800, 9), 4 * 4)]
+)
+def test_a_picture_too_thin_for_tiles_keeps_its_thumbnail(tiny, size, n_tokens) -> None:
+    """Its tiles have no lines at all, or lines with nothing but their newline."""
+    model, processor = tiny
+    inputs = batch(processor, ("where", [picture(*size)]))
+    assert described(layout(model, inputs)) == described(layout(model, inputs, generate=True))
+    with prune(model, "ivc_prune") as run:
+        model.generate(**inputs, max_new_tokens=2, do_sample=False)
+    assert run.stats.n_visual == [n_tokens]
+    newlines = n_tokens - 16
+    assert 8 + newlines <= len(run.stats.kept[0]) < n_tokens
 
 
 def test_tiles_know_newlines_places_and_thumbnail_cells(tiny) -> None:
@@ -155,18 +170,6 @@ def test_tokens_that_fit_no_image_are_refused(tiny) -> None:
         FAMILY.blocks(core, wrong, torch.empty(0))
     with pytest.raises(ValueError, match="do not fit the sizes of the images"):
         FAMILY.blocks(core, {"input_ids": inputs["input_ids"]}, torch.empty(0))
-
-
-def generate(model, inputs, **options):
-    return model.generate(
-        **inputs,
-        max_new_tokens=3,
-        min_new_tokens=3,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
 
 
 def spied(policy):

@@ -17,10 +17,8 @@ from ivcprune.selection import AddedTokens, Selection
 from ivcprune.selectors import PDropSelector, Per, RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import Signal
-from pruning_helpers import batch, picture
+from pruning_helpers import batch, generate, picture
 from token_list_oracle import Recorder, oracle_logits
-
-STEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +77,6 @@ def bind(model, policy):
     return policy.bind(4, 2, family.spare_layers, family.rotary_axes)
 
 
-def generate(model, inputs):
-    return model.generate(
-        **inputs,
-        max_new_tokens=STEPS + 1,
-        min_new_tokens=STEPS + 1,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
-
-
 def embeddings_of(model, inputs):
     """What the decoder is given."""
     found = []
@@ -123,12 +110,12 @@ def test_single_sample_equals_the_oracle(model_and_processor, policy):
             bound,
             embeddings_of(model, inputs)[0],
             {name: recorder.decisions[0] for name, recorder in recorders.items()},
-            answer[:STEPS],
+            answer[:-1],
         )
     for ours, theirs in zip(output.logits, expected, strict=True):
         assert (ours[0] - theirs).abs().max() < 1e-5
     lengths = [layer.keys.shape[2] for layer in output.past_key_values.layers]
-    n_new = len(answer[:STEPS])
+    n_new = len(answer[:-1])
     assert [length - n_new for length in lengths] == run.stats.kv_tokens[:, 0].tolist()
     assert output.past_key_values.get_seq_length() == inputs["input_ids"].shape[1] + n_new
 
@@ -179,6 +166,49 @@ def test_reassigned_batch_equals_singles(model_and_processor):
     for step, logits in enumerate(together.logits):
         alone = torch.cat([single.logits[step] for single in singles])
         assert (logits - alone).abs().max() < 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class InTurn(Selector):
+    """One selector after the other."""
+
+    selectors: list[Selector]
+
+    def select(self, tokens):
+        return self.selectors.pop(0).select(tokens)
+
+
+def test_a_later_turn_continues_each_layer_where_it_stopped(model_and_processor):
+    """Also the layers behind a stage that keeps all of the new image."""
+    model, processor = model_and_processor
+    half = RandomSelector(keep=0.5)
+    late = InTurn([RandomSelector(keep=0.2), RandomSelector(keep=1.0)])
+    policy = PruningPolicy(
+        {"early": Stage(1, half), "late": Stage(2, late)}, cache="from_stage", positions="reassign"
+    )
+    turns = [batch(processor, (text, [picture(90, 90)])) for text in ("what is it", "and now")]
+    decoder, seen = model.model.language_model, []
+
+    def look(module, args, kwargs):
+        hidden, cache = args[0], kwargs["past_key_values"]
+        stored = cache.layers[module.self_attn.layer_idx].stored
+        positions = torch.arange(stored, stored + hidden.shape[1])[None]
+        expected = decoder.rotary_emb(hidden, positions)
+        seen.append(torch.allclose(kwargs["position_embeddings"][0], expected[0], atol=1e-5))
+
+    with Pruner(model, family_of_model(model), bind(model, policy)), torch.no_grad():
+        cache = model(**turns[0]).past_key_values
+        hooks = [
+            layer.register_forward_pre_hook(look, with_kwargs=True) for layer in decoder.layers
+        ]
+        past = cache.get_seq_length()
+        length = turns[1]["input_ids"].shape[1]
+        inputs = {k: v for k, v in turns[1].items() if k != "attention_mask"}
+        position_ids = torch.arange(past, past + length)[None]
+        model(**inputs, past_key_values=cache, position_ids=position_ids)
+        for hook in hooks:
+            hook.remove()
+    assert seen == [True] * 4
 
 
 def test_the_rules_differ(model_and_processor):

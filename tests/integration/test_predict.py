@@ -30,8 +30,7 @@ append, batches = SampleLog.append, []
 def append_or_die(log, rows):
     batches.append(rows)
     if len(batches) == 3:
-        log._file.write('{"sample_id": "torn')
-        log._file.flush()
+        log._file.write(b'{"sample_id": "torn')
         os.kill(os.getpid(), signal.SIGKILL)
     append(log, rows)
 

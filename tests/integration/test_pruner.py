@@ -375,3 +375,16 @@ def test_multi_turn_text_continues_on_the_pruned_cache(model_and_processor):
         for i in range(follow_up.shape[1]):
             step = model(input_ids=follow_up[:, i : i + 1], past_key_values=cache).logits[:, -1]
     assert torch.allclose(at_once, step, atol=1e-5)
+
+
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+def test_caches_without_padding_have_no_mask(model_and_processor, cache):
+    """Processors give a mask of ones: decoding must not pay for it in every layer and step."""
+    model, processor = model_and_processor
+    inputs = batch(processor, ("where is it", [picture(140, 112)]))
+    assert inputs["attention_mask"].all()
+    with prune(model, half(cache=cache)):
+        caches = model(**inputs).past_key_values
+        assert [layer.valid for layer in caches.layers] == [None] * 4
+        ragged = model(**ragged_batch(processor)).past_key_values
+    assert any(layer.valid is not None for layer in ragged.layers)

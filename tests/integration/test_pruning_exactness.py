@@ -24,9 +24,9 @@ from ivcprune.selectors import (
 )
 from ivcprune.testing import tiny_model
 from mask_reference import Spy, masked
-from pruning_helpers import batch, picture, ragged_batch
+from pruning_helpers import batch, generate, picture, ragged_batch
 
-DEPTH, STEPS = 4, 4
+DEPTH = 4
 TOLERANCE = 1e-5
 
 
@@ -39,18 +39,6 @@ def enter(model, policy):
     family = family_of_model(model)
     bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
     return Pruner(model, family, bound), bound
-
-
-def generate(model, inputs, **options):
-    return model.generate(
-        **inputs,
-        max_new_tokens=STEPS,
-        min_new_tokens=STEPS,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
 
 
 def spied(policy):

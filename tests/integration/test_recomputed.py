@@ -12,7 +12,7 @@ from ivcprune.models.registry import supported
 from ivcprune.selectors import FastVSelector, RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from mask_reference import Spy
-from pruning_helpers import ragged_batch
+from pruning_helpers import generate, ragged_batch
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,6 @@ class Fixed(Selector):
         for sample, index in self.kept:
             keep |= (tokens.sample == sample)[:, None] & (tokens.index == index)
         return keep
-
-
-def generate(model, inputs):
-    return model.generate(
-        **inputs,
-        max_new_tokens=4,
-        min_new_tokens=4,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-    )
 
 
 @pytest.mark.parametrize("family", supported())

@@ -1,6 +1,7 @@
 """Composition: everything shipped composes, mistakes are explained, Hydra is left as it was."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from hydra import initialize_config_module
@@ -111,3 +112,10 @@ def test_choices_of_a_sweep() -> None:
         "selector@policy.stages.select.selector=ivc",
         "selector@policy.stages.select.selector=random",
     ]
+
+
+def test_a_config_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "broken.yaml").write_text("# A policy\nname: [unclosed\n")
+    with pytest.raises(ValueError, match=r"broken\.yaml.*line 3"):
+        compose([f"hydra.searchpath=[file://{tmp_path}]", "policy=broken"])

@@ -1,10 +1,14 @@
 """What the command line says to mistakes, before it does anything else."""
 
+import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from ivcprune import cli
+from ivcprune import __version__, cli
+from ivcprune.build import choices_of, compose
 
 
 def ivcprune(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -22,6 +26,19 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["policy=fastw"], "policy=fastw does not exist: did you mean 'fastv'? choose one of"),
         (["-m", "seed=1,2", "policy=none,fastw"], "policy=fastw does not exist: did you mean"),
+        (
+            ["fastv"],
+            "'fastv' is no setting, which is written key=value: did you mean policy=fastv?",
+        ),
+        (["list"], "'list' is no setting, which is written key=value: did you mean job=list?"),
+        (
+            ["fastw"],
+            "'fastw' is no setting, which is written key=value: `ivcprune --help` explains",
+        ),
+        (["data=grounding_al"], "data=grounding_al does not exist: did you mean 'grounding_all'?"),
+        (["trainer.devces=2"], "did you mean 'devices'? choose one of accelerator, devices"),
+        (["family=lava"], "family=lava does not exist: did you mean 'llava'?"),
+        (["job=list", "job.group=polic"], "job.group is 'polic': did you mean 'policy'?"),
         (["policy=none,fastv"], "Ambiguous value for argument 'policy=none,fastv'"),
         (["model=unknown"], "model=unknown does not exist: choose one of"),
         (["data=unknown"], "data=unknown does not exist: choose one of"),
@@ -43,12 +60,23 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         ivcprune(monkeypatch, *arguments)
-    message = str(exit_.value)
+    assert exit_.value.code == cli.REFUSED
+    out, message = capsys.readouterr()
     assert message.startswith("error: ")
     assert sentence in message
-    assert "\n" not in message
-    assert capsys.readouterr().out == ""
+    assert message.count("\n") == 1
+    assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_time_may_cure_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(_: object) -> None:
+        raise BlockingIOError("another process is at it")
+
+    monkeypatch.setattr(cli, "build_job", lambda cfg: locked)
+    with pytest.raises(SystemExit) as exit_:
+        ivcprune(monkeypatch)
+    assert exit_.value.code == cli.FAILED
 
 
 def test_one_job_that_fails_does_not_stop_the_sweep(
@@ -71,11 +99,65 @@ def test_the_traceback_can_be_had(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_job_list_shows_policies_and_options(
+def test_help_teaches_and_names_what_exists(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ivcprune(monkeypatch, "job=list")
+    ivcprune(monkeypatch, "--help")
     out = capsys.readouterr().out
-    assert "policy=<name>" in out
-    assert "ivc_prune " in out
-    assert "--multirun experiment=<name>" in out
+    assert "job=list" in out
+    assert "hydra.verbose=true" in out
+    assert "_target_" not in out  # not the whole configuration
+    for code in (cli.REFUSED, cli.INTERRUPTED, cli.TERMINATED):
+        assert re.search(rf"(^|\s){code}  ", out, re.MULTILINE)
+    commands = re.findall(
+        r"^ +ivcprune ((?:--multirun )?[a-z_.]+=\S.*?)(?:  .*)?$", out, re.MULTILINE
+    )
+    settings = re.findall(r"^ {2,4}([a-z_.]+=[^\s<]+)", out, re.MULTILINE)
+    assert len(commands) >= 5
+    assert len(settings) >= 5
+    for line in (*commands, *settings):
+        overrides = [word for word in shlex.split(line) if word != "--multirun"]
+        for override in overrides:
+            job = [other for other in overrides if other.startswith("job=") and other != override]
+            for choice in choices_of(override):
+                compose([*job, choice])
+
+
+def test_version_is_our_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ivcprune(monkeypatch, "--version")
+    assert capsys.readouterr().out == f"ivcprune {__version__}\n"
+
+
+def interrupted(_: object) -> None:
+    """As Lightning's trainer leaves after Ctrl-C."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+@pytest.mark.parametrize("flags", [[], ["-m", "seed=1,2"]], ids=["run", "sweep"])
+def test_ctrl_c_stops_everything_with_its_own_code(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(cli, "build_job", lambda cfg: started.append(cfg) or interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        ivcprune(monkeypatch, *flags)
+    assert exit_.value.code == cli.INTERRUPTED
+    assert len(started) == 1
+    assert "stopped: the same command goes on" in capsys.readouterr().err
+
+
+def test_sigterm_stops_the_commands_of_an_experiment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(cli, "expand_experiment", lambda arguments: [["seed=1"], ["seed=2"]])
+    monkeypatch.setattr(
+        cli, "build_job", lambda cfg: started.append(cfg) or (lambda _: sys.exit(cli.TERMINATED))
+    )
+    with pytest.raises(SystemExit) as exit_:
+        ivcprune(monkeypatch)
+    assert exit_.value.code == cli.TERMINATED
+    assert len(started) == 1

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
@@ -19,10 +21,13 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
 )
+from transformers.models.auto import image_processing_auto
 
 from ivcprune.models.checkpoint import locate
 from ivcprune.models.loading import ModelSpec, attention_implementation
 from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.models.registry import family_named, supported
+from ivcprune.testing import tiny_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "some-lab/Some-Model"
@@ -281,3 +286,41 @@ def test_tiny_config_is_bundled() -> None:
     model_spec = configured("tiny")
     assert (model_spec.name, model_spec.path) == ("tiny", "bundled:tiny")
     assert model_spec.prompts["grounding"] == "locate {question}"
+
+
+@pytest.mark.parametrize("family", supported())
+def test_images_are_resized_by_pil_also_where_torchvision_is_installed(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, processor = tiny_model(family)
+    model.config.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    chosen = []
+    resolve = image_processing_auto._resolve_backend
+
+    def observed(*arguments: Any) -> str:
+        chosen.append(resolve(*arguments))
+        return chosen[-1]
+
+    monkeypatch.setattr(image_processing_auto, "is_torchvision_available", lambda: True)
+    monkeypatch.setattr(image_processing_auto, "_resolve_backend", observed)
+    loaded = family_named(family).load_processor(tmp_path)
+    assert set(chosen) <= {"pil"}
+    assert "torchvision" not in type(loaded.image_processor).__module__
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        file.name.removesuffix(".yaml")
+        for file in (resources.files("ivcprune.conf") / "model").iterdir()
+        if file.name.endswith(".yaml") and file.name != "tiny.yaml"
+    ),
+)
+def test_every_hub_model_says_where_it_is_and_how_it_is_loaded(name: str) -> None:
+    text = (resources.files("ivcprune.conf") / "model" / f"{name}.yaml").read_text("utf-8")
+    stated = OmegaConf.create(text)
+    assert {"revision", "dtype", "device_map", "min_pixels", "max_pixels", "max_new_tokens"} <= set(
+        stated
+    )
+    assert (stated.name, stated.device_map) == (name, None)

@@ -162,3 +162,21 @@ def test_short_answers_may_end_in_a_full_stop_where_the_benchmark_says_so() -> N
     assert score(sample, "3.", "plain", (1, 1))[1] == 0.0
     assert score(sample, "3. ", "plain", (1, 1), "without_final_stop") == ("3", 1.0)
     check_parser("without_final_stop", ["multiple_choice", "vqa"])
+
+
+@pytest.mark.parametrize(
+    ("task", "reply", "parsed", "value"),
+    [
+        ("vqa", "Red.", "red", 1.0),
+        ("vqa", "Red. \n", "red", 1.0),
+        ("vqa", "3.5", "3.5", 0.0),
+        ("anls", "red.", "red", 1.0),
+    ],
+)
+def test_a_final_stop_may_be_stripped(task: str, reply: str, parsed: str, value: float) -> None:
+    sample = Sample("a", task, [], "?", answers=["red"])
+    stripping = Conventions("plain", (100, 100), strip_final_stop=True)
+    reading = read_reply(sample, reply, stripping)
+    assert (reading.parsed, reading.score) == (parsed, value)
+    if value:
+        assert read_reply(sample, reply, PLAIN).score != value

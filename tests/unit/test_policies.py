@@ -40,6 +40,16 @@ def test_composes_for_a_family(name, family):
         assert len(policy.bind(depth, depth // 2, (), axes).stages) == len(policy.stages)
 
 
+@pytest.mark.parametrize(
+    ("folder", "policy"), [("printed", "ivc_prune_paper"), ("published", "ivc_prune")]
+)
+@pytest.mark.parametrize("family", ["qwen2_vl", "internvl"])
+def test_a_family_s_selection_can_be_chosen_by_name(folder, policy, family):
+    chosen = load_policy("random", f"selector@stages.select.selector={folder}/{family}")
+    own = load_policy(policy, family=family)
+    assert chosen.stages["select"].selector == own.stages["select"].selector
+
+
 def shares(bound, tokens):
     """Share of one sample's tokens that is left after each stage, added ones among them."""
     before, left = sum(tokens.count), []
@@ -202,9 +212,12 @@ class TestComposition:
             assert isinstance(stage.selector.selector.selector, TopUp)
             assert isinstance(stage.selector.selector.ranking, SparseVLMSelector)
 
-    def test_equal_cost_of_vscan_needs_shares_of_the_input(self):
+    def test_a_share_of_what_is_left_is_scaled_as_one_of_the_input(self):
+        tower, late = load_policy("vscan", "average_tokens=0.4").bind(28, 16, (), 3).stages
+        assert late.selector.share / tower.selector.share == pytest.approx(0.67, abs=1e-6)
+        assert average_tokens("vscan", ("average_tokens=0.4",), QWEN) == pytest.approx(40, abs=0.2)
+
+    def test_a_count_after_a_share_is_refused(self):
+        path = "stages.late.selector.selector.keep"
         with pytest.raises(ValueError, match="cannot scale stages late"):
-            load_policy("vscan", "average_tokens=0.4").bind(28, 16, (), 3)
-        path = "stages.late.selector.selector"
-        overrides = (f"{path}.of=original", f"{path}.keep=0.402", "average_tokens=0.4")
-        assert average_tokens("vscan", overrides, QWEN) == pytest.approx(40.0, abs=0.2)
+            load_policy("vscan", f"{path}=40", "average_tokens=0.4").bind(28, 16, (), 3)

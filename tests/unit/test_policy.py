@@ -147,12 +147,12 @@ class TestAverageTokens:
 
 class TestShippedPolicies:
     @pytest.mark.parametrize("name", POLICIES)
-    @pytest.mark.parametrize("depth", [6, 27, 28, 32, 36, 64])
-    def test_bind_in_any_depth(self, name, depth):
+    def test_bind_in_any_depth(self, name):
         policy = load_policy(name)
-        bound = policy.bind(depth, max(1, depth // 2), (), 3)
-        assert bound.name == name
-        assert set(bound.layers) == set(policy.stages)
+        for depth in (6, 27, 28, 32, 36, 64):
+            bound = policy.bind(depth, max(1, depth // 2), (), 3)
+            assert bound.name == name
+            assert set(bound.layers) == set(policy.stages)
 
     def test_overrides(self):
         path = "stages.select.selector.selector"

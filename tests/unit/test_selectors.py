@@ -33,6 +33,7 @@ from ivcprune.selectors import (
     top,
 )
 from ivcprune.selectors.coordinates import per_axis, published, section_aware
+from ivcprune.testing import RecordedSample, recorded_tokens
 from ivcprune.tokens import Signal
 from visual_tokens_helpers import tokens_of
 
@@ -189,6 +190,14 @@ class TestForeground:
         whole = similarity_received(queries, query_mask, keys, key_mask)
         monkeypatch.setattr("ivcprune.selectors.foreground._CHUNK", 40)
         assert torch.allclose(similarity_received(queries, query_mask, keys, key_mask), whole)
+
+    def test_chunks_of_rows_change_nothing(self, monkeypatch):
+        """Two samples of three images: by default all at once, then row by row."""
+        samples = [RecordedSample(((4, 5), (3, 3), (2, 2)), 3, 6, seed) for seed in (1, 2)]
+        refine = RefineSelector(softmax="sequence", seeds=SeedSelector(keep=2, softmax="sequence"))
+        whole = refine.score(recorded_tokens(samples))
+        monkeypatch.setattr("ivcprune.selectors.foreground._CHUNK", 1)
+        assert torch.allclose(refine.score(recorded_tokens(samples)), whole)
 
     def test_refinement_weighs_text_and_seeds_alike(self):
         tokens = tokens_of((5, 8))

@@ -63,6 +63,20 @@ def test_each_window_keeps_its_share():
     assert [int(w.sum()) for half in kept.split(4) for w in half.split(4, dim=1)] == [8] * 4
 
 
+@pytest.mark.parametrize(("survivors", "k"), [([5], 1), ([0, 7, 63], 2), ([3, 60], 2), ([], 1)])
+def test_a_later_stage_with_fewer_survivors_than_windows(survivors, k):
+    """32 windows of 2 x 1 and 2 x 2 cells, most of them empty."""
+    tokens = tokens_of((8, 15))
+    number = torch.arange(120)[None]
+    left = torch.isin(number, torch.tensor(survivors, dtype=torch.long))
+    later = tokens.survivors(left, [len(survivors)], tokens.slot)
+    scores = torch.arange(len(survivors)).float()[None]
+    chosen = Given(keep=k, window=2, scores=scores).select(later)
+    # of equal shares the better score wins
+    best = survivors[-k:] if survivors else []
+    assert later.ordinal[chosen].tolist() == best
+
+
 def test_window_of_no_size():
     with pytest.raises(ValueError, match=r"WindowFastVSelector\.window is 0"):
         WindowFastVSelector(window=0)

@@ -32,12 +32,6 @@ class DeepseekVL2(Family):
     text_skip = 1
     spare_layers = (0,)
 
-    def core(self, model: Any) -> nn.Module:
-        return cast(nn.Module, model.model if hasattr(model, "lm_head") else model)
-
-    def text_model(self, model: Any) -> nn.Module:
-        return cast(nn.Module, self.core(model).language_model)
-
     def default_layer(self, depth: int) -> int:
         """As published for 27 layers; else 17/27 of the depth (inferred)."""
         return PUBLISHED_LAYERS.get(depth, max(1, round(depth * 17 / 27)))

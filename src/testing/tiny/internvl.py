@@ -13,7 +13,7 @@ from transformers import (
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from ...models.internvl_processor import InternVLImageTextProcessor
-from .tokenizer import byte_level_tokenizer
+from .tokenizer import byte_level_tokenizer, text_settings
 
 NAMED_TOKENS = {
     "start_image_token": "<img>",
@@ -50,19 +50,7 @@ def build(depth: int) -> tuple[PreTrainedModel, Any]:
             "patch_size": 7,
             "image_size": 56,
         },
-        text_config=Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=depth,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=4096,
-            bos_token_id=None,
-            eos_token_id=ids["<|im_end|>"],
-            pad_token_id=ids["<|endoftext|>"],
-            tie_word_embeddings=False,
-        ),
+        text_config=Qwen2Config(**text_settings(tokenizer, depth), tie_word_embeddings=False),
         image_token_id=ids["<IMG_CONTEXT>"],
         image_seq_length=16,
         tie_word_embeddings=False,

@@ -14,7 +14,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from .tokenizer import byte_level_tokenizer
+from .tokenizer import byte_level_tokenizer, text_settings
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -38,16 +38,7 @@ def build(depth: int) -> tuple[PreTrainedModel, Any]:
             patch_size=14,
             image_size=84,
         ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=depth,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            eos_token_id=ids["<|im_end|>"],
-            pad_token_id=ids["<|endoftext|>"],
-        ),
+        text_config=LlamaConfig(**text_settings(tokenizer, depth)),
         image_token_index=ids["<image>"],
         image_seq_length=36,
     )

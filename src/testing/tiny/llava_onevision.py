@@ -16,7 +16,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 
 from ...models.llava_onevision_processor import OnevisionProcessor
-from .tokenizer import byte_level_tokenizer
+from .tokenizer import byte_level_tokenizer, text_settings
 
 SIDE, PATCH = 56, 14
 PINPOINTS = [[SIDE * rows, SIDE * columns] for rows in range(1, 4) for columns in range(1, 4)]
@@ -51,16 +51,7 @@ def build(depth: int) -> tuple[PreTrainedModel, Any]:
             image_size=SIDE,
             vision_use_head=False,
         ),
-        text_config=Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=depth,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            eos_token_id=ids["<|im_end|>"],
-            pad_token_id=ids["<|endoftext|>"],
-        ),
+        text_config=Qwen2Config(**text_settings(tokenizer, depth)),
         image_token_index=ids["<image>"],
         video_token_index=ids["<video>"],
         image_grid_pinpoints=PINPOINTS,

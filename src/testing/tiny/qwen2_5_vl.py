@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from ...models.processors import QWEN_TOKENS, ImageTextProcessor
-from .tokenizer import byte_level_tokenizer
+from .tokenizer import byte_level_tokenizer, text_settings
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -28,23 +28,8 @@ CHAT_TEMPLATE = """\
 def language_part(tokenizer: Any, depth: int) -> dict[str, Any]:
     """What the configurations of all Qwen-VL families have in common."""
     ids = tokenizer.get_vocab()
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": depth,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 4096,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 1e4,
-            "mrope_section": [2, 3, 3],
-        },
-        "bos_token_id": None,
-        "eos_token_id": ids["<|im_end|>"],
-        "pad_token_id": ids["<|endoftext|>"],
-    }
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+    text = text_settings(tokenizer, depth) | {"rope_parameters": rope}
     return {
         "text_config": text,
         "image_token_id": ids["<|image_pad|>"],

@@ -1,6 +1,8 @@
-"""A byte-level tokenizer that reads any text and needs no file."""
+"""What the tiny models share: a tokenizer that needs no file, and a small language model."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -30,3 +32,19 @@ def byte_level_tokenizer(special_tokens: tuple[str, ...], **named: str) -> PreTr
         padding_side="left",
         extra_special_tokens=named,
     )
+
+
+def text_settings(tokenizer: PreTrainedTokenizerFast, depth: int) -> dict[str, Any]:
+    """Settings of a small decoder with grouped queries, of `depth` layers."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": depth,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }

@@ -1,17 +1,94 @@
-"""`job=list` shows every choice with one line about it."""
+"""`job=list`: every choice on one line, under a heading, without loading PyTorch."""
 
+from __future__ import annotations
+
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from ivcprune import conf
-from ivcprune.evaluation.catalogue import GROUPS, choices_in, config_folder, describe
+from ivcprune import cli
+from ivcprune.build import compose
+from ivcprune.evaluation.catalogue import (
+    GROUPS,
+    REST,
+    choices_in,
+    config_folder,
+    describe,
+    in_sections,
+)
+
+CONF = files("ivcprune.conf")
+LISTED_WITHOUT_TORCH = """
+import sys
+sys.argv = ["ivcprune", "job=list"]
+from ivcprune.cli import main
+main()
+heavy = {"torch", "transformers", "lightning", "datasets", "wandb", "matplotlib"} & set(sys.modules)
+sys.exit(f"job=list imported {heavy}" if heavy else 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `ivcprune job=list` prints where the output is no terminal."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTED_WITHOUT_TORCH],
+        cwd=tmp_path_factory.mktemp("empty"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_choice_has_one_line_with_its_description(listed: str, group: str) -> None:
+    block = listed.split(f"{GROUPS[group]}\n", 1)[1].split("\n\n", 1)[0]
+    lines = [line.split(maxsplit=1) for line in block.splitlines() if line.startswith("    ")]
+    assert sorted(map(tuple, lines)) == sorted(choices_in(group, [CONF]).items())
+
+
+@pytest.mark.parametrize("group", ["policy", "selector", "model"])
+def test_headings_cover_what_is_shipped(group: str) -> None:
+    patterns = compose(["job=list"]).job.sections[group]
+    sections = in_sections(choices_in(group, [CONF]), patterns)
+    assert REST not in sections
+    assert list(sections) == list(patterns)
+
+
+def test_the_first_pattern_counts_and_the_rest_comes_last() -> None:
+    choices = {"b": "2", "ab": "3", "a": "1"}
+    assert in_sections(choices, {"None": ["x"], "One": ["a"], "Two": ["a*"]}) == {
+        "One": {"a": "1"},
+        "Two": {"ab": "3"},
+        REST: {"b": "2"},
+    }
+
+
+def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name in ("tab10", "tab2", "demo"):
+        (tmp_path / "experiment" / f"{name}.yaml").touch()
+    assert list(choices_in("experiment", [tmp_path])) == ["demo", "tab2", "tab10"]
+
+
+def test_one_group_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["ivcprune", "job=list", "job.group=logger"])
+    cli.main()
+    out = capsys.readouterr().out
+    assert "logger=<name>" in out
+    assert "policy=<name>" not in out
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_is_described(group: str) -> None:
-    choices = choices_in(group, [files(conf)])
+    choices = choices_in(group, [CONF])
     assert choices
     assert [name for name, description in choices.items() if not description] == []
 

@@ -1,0 +1,87 @@
+"""`--multirun experiment=tab1`: what one command stands for."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from ivcprune.build import choices_of, compose
+from ivcprune.sweeps import expand_experiment, sweeps_of
+
+
+def test_other_commands_stay_as_they_are() -> None:
+    for command in (
+        ["policy=none"],
+        ["-m", "policy=none,fastv", "experiment=demo"],
+        ["--multirun", "experiment=of_a_plugin", "model=tiny"],
+        ["job=report", "experiment=tab1"],
+        ["job=report", "experiment=demo", "smoke=true"],
+    ):
+        assert expand_experiment(command) == [command]
+
+
+def test_one_command_for_each_sweep() -> None:
+    common = ["-m", "experiment=tab13", "logger=csv", "~sweeps", "model=qwen2_5_vl_7b"]
+    common.append("data=docvqa,infovqa,ocrbench")
+    assert expand_experiment(["experiment=tab13", "logger=csv", "--multirun"]) == [
+        [*common, "policy=none,ivc_prune"],
+        [*common, "policy=fastv,pdrop", "policy.average_tokens=0.52"],
+    ]
+
+
+def test_model_data_and_policy_restrict() -> None:
+    restriction = ["model=qwen2_5_vl_7b", "policy=vscan,none", "data=refcoco_val"]
+    (command,) = expand_experiment(["-m", "experiment=tab1", *restriction])
+    assert command == [
+        "-m", "experiment=tab1", "~sweeps", "model=qwen2_5_vl_7b", "data=refcoco_val",
+        "policy=none,vscan",
+    ]  # fmt: skip
+    (command,) = expand_experiment(["-m", "experiment=tab12", "policy=none", "data=grounding_all"])
+    assert "data=" + ",".join(sweeps_of("tab1")[0].axes["data"]) in command
+
+
+def test_a_restriction_that_leaves_nothing() -> None:
+    with pytest.raises(ValueError, match=r"experiment=tab5 has no run with model=tiny: choose from "
+                       r"model=qwen2_5_vl_3b,qwen2_5_vl_7b,qwen2_5_vl_32b, or leave"):  # fmt: skip
+        expand_experiment(["-m", "experiment=tab5", "model=tiny"])
+
+
+def test_many_runs_need_a_sweep() -> None:
+    with pytest.raises(ValueError, match="experiment=tab1 stands for 128 runs: add --multirun"):
+        expand_experiment(["experiment=tab1"])
+
+
+def test_smoke_keeps_names_and_has_its_own_folder() -> None:
+    (command,) = expand_experiment(["-m", "experiment=tab15", "smoke=true"])
+    assert command == [
+        "-m", "experiment=tab15", "smoke=true", "experiment_name=tab15-smoke", "~sweeps",
+        "model=tiny", "data=scenes", "data.limit=2", "judge=none", "model.name=qwen2_5_vl_7b",
+        "data.name=ocrbench", "policy=ivc_prune",
+    ]  # fmt: skip
+    assert expand_experiment(["job=report", "experiment=tab15", "smoke=true"]) == [
+        ["job=report", "experiment=tab15", "smoke=true", "experiment_name=tab15-smoke"]
+    ]
+    (command,) = expand_experiment(["-m", "experiment=tab15", "smoke=true", "experiment_name=mine"])
+    assert "experiment_name=tab15-smoke" not in command
+
+
+def test_the_configuration_of_a_run_is_of_that_run_alone() -> None:
+    (command,) = expand_experiment(["-m", "experiment=tab15"])
+    config = compose(command[1:])
+    assert "sweeps" not in config
+    assert config.experiment_name == "tab15"
+    assert config.judge.name == "gpt_4_1"
+    assert config.overlays == 1000
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_the_settings_of_a_sweep_are_in_every_run(smoke: bool) -> None:
+    command = expand_experiment(["-m", "experiment=tab17", *["smoke=true"] * smoke])[-1]
+    for choices in product(*map(choices_of, command[1:])):
+        config = compose(choices)
+        assert config.policy.name == "ivc_prune_k_c_20"
+        assert config.model.name == "qwen2_5_vl_7b"
+        assert config.policy.stages.select.selector.selector.first.members.ivc.keep == 0.2
+        assert (config.data.limit == 2) is smoke
+        break
