@@ -125,6 +125,7 @@ def test_a_full_disk_is_named_and_takes_a_batch_whole_or_not_at_all(
     assert attempt.samples() == reference
 
 
+@pytest.mark.usefixtures("reference")  # which has read the data, before files may not grow
 def test_the_state_that_a_full_disk_refuses_does_not_hide_why_the_run_stopped(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
