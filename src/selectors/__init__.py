@@ -1,5 +1,6 @@
 """What to keep: one idea a file, pure tensor code without knowledge of models or caches."""
 
+from ..selection import AddedTokens, Selection
 from .attention import FastVSelector, PDropSelector
 from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
@@ -19,6 +20,7 @@ from .vscan import VScanSelector
 from .windows import WindowFastVSelector
 
 __all__ = [
+    "AddedTokens",
     "Among",
     "AnnotatedSelector",
     "BorderSelector",
@@ -40,6 +42,7 @@ __all__ = [
     "Recycle",
     "RefineSelector",
     "SeedSelector",
+    "Selection",
     "Selector",
     "SparseVLMSelector",
     "TextAttentionSelector",
