@@ -12,8 +12,8 @@ import ivcprune.conf
 from ivcprune import api
 from ivcprune.budget import average_share
 from ivcprune.models.registry import family_named
-from ivcprune.selectors import Per, Recycle, SparseVLMSelector, TopUp, Union, decision
-from ivcprune.tokens import Copies
+from ivcprune.selectors import Per, Recycle, SparseVLMSelector, TopUp, Union
+from published_layouts import stage_shares
 from visual_tokens_helpers import tokens_of
 
 load_policy = cache(api.load_policy)  # composing takes a third of a second
@@ -50,29 +50,11 @@ def test_a_family_s_selection_can_be_chosen_by_name(folder, policy, family):
     assert chosen.stages["select"].selector == own.stages["select"].selector
 
 
-def shares(bound, tokens):
-    """Share of one sample's tokens that is left after each stage, added ones among them."""
-    before, left = sum(tokens.count), []
-    for stage in bound.stages:
-        signals, needs = tokens.signals, tokens.needs
-        chosen = decision(stage.selector, tokens)
-        keep = chosen.keep & tokens.valid
-        counts, copies = keep.sum(dim=1), None
-        if chosen.added is not None:
-            new = chosen.added
-            copies = Copies(new.origin, new.valid, tokens.slot.gather(1, new.origin))
-            counts = counts + new.valid.sum(dim=1)
-        tokens = tokens.survivors(keep, counts.tolist(), tokens.slot, copies)
-        tokens = tokens.with_signals(signals, needs)
-        left.append(sum(tokens.count) / before)
-    return left
-
-
 def average_tokens(name, overrides, model):
     """Arithmetic of the shares in a model's layers, on LLaVA's 24 x 24 tokens, in percent."""
     family, depth, layer, spare = model
     bound = load_policy(name, *overrides, family=family).bind(depth, layer, spare, 1)
-    left = shares(bound, tokens_of((24, 24)))
+    left = stage_shares(bound, tokens_of((24, 24)))
     layers = [stage.layer for stage in bound.stages]
     return 100 * average_share(left, layers, depth, bound.cache, bound.spare_layers)
 
