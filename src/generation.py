@@ -9,6 +9,8 @@ from typing import Any
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from .cache_names import given_cache
+
 ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
 
 
@@ -74,13 +76,13 @@ def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:
             f"generate(cache_implementation={implementation!r}) has layers of fixed or other "
             "storage: pruning needs the default dynamic cache, so leave it unset"
         )
-    _check_cache(kwargs.get("past_key_values"))
+    _check_cache(given_cache(kwargs))
 
 
 def _check_cache(cache: Cache | None) -> None:
     for layer in cache.layers if cache is not None else []:
         if not isinstance(layer, DynamicLayer) or layer.is_sliding:
             raise ValueError(
-                f"past_key_values holds a {type(layer).__name__}: pruning needs a DynamicCache of "
+                f"the cache holds a {type(layer).__name__}: pruning needs a DynamicCache of "
                 "full-attention layers"
             )

@@ -37,10 +37,7 @@ class PrunedLayer(DynamicLayer):
     def of(cls, layer: DynamicLayer) -> PrunedLayer:
         """The same entries as a layer that can lose some."""
         pruned = cls()
-        if layer.is_initialized:
-            pruned.dtype, pruned.device = layer.dtype, layer.device
-            pruned.keys, pruned.values = layer.keys, layer.values
-            pruned.is_initialized = True
+        vars(pruned).update(vars(layer))
         return pruned
 
     def lose(self, n: int) -> None:
@@ -114,7 +111,7 @@ def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> list[Prun
 def _prunable(layer: object, index: int, valid: Tensor | None) -> PrunedLayer:
     if type(layer) is not DynamicLayer:
         raise ValueError(
-            f"past_key_values holds a {type(layer).__name__} at layer {index}: pruning needs a "
+            f"the cache holds a {type(layer).__name__} at layer {index}: pruning needs a "
             "DynamicCache of full-attention layers, so leave `cache_implementation` unset"
         )
     pruned = PrunedLayer.of(layer)

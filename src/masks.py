@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
-from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
+
+from .cache_names import cache_parameter
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,6 @@ class MaskFactory:
             config=self.config,
             inputs_embeds=hidden,
             attention_mask=valid,
-            past_key_values=cast(Cache, StoredLength(past)),
             layer_idx=0,
+            **{cache_parameter(create_causal_mask): StoredLength(past)},
         )

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import Cache, DynamicCache
 
 from .annotation import Boxes, check_boxes
+from .cache_names import given_cache, with_cache
 from .generation import GenerateGuard
 from .kv_cache import PrunedLayer, concatenate_valid
 from .masks import MaskFactory
@@ -120,7 +121,7 @@ class Pruner:
     def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Find the visual tokens of a prefill, and see to it that there is a cache."""
         inputs, self._inputs = self._inputs, {}
-        cache = kwargs.get("past_key_values")
+        cache = given_cache(kwargs)
         past = 0 if cache is None else cache.get_seq_length()
         embeddings = kwargs.get("inputs_embeds")
         if embeddings is None:
@@ -138,7 +139,7 @@ class Pruner:
             and (self._policy.stages or kwargs.get("use_cache") is not False)
         ):
             cache = DynamicCache(config=self._decoder.config)
-            kwargs = {**kwargs, "past_key_values": cache}
+            kwargs = with_cache(kwargs, cache, self._decoder.forward)
         additions: dict[int, Tensor] = {}
         if blocks and self._policy.stages:
             kwargs, additions = self._family.layer_additions(kwargs)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ivcprune.cache_names import given_cache
 from ivcprune.policy import BoundPolicy
 from ivcprune.selectors import Selector
 from ivcprune.tokens import VisualTokens
@@ -62,7 +63,7 @@ def masked(
 
     def hook(index: int) -> Any:
         def before(module: Any, args: Any, kwargs: Any) -> Any:
-            queries, cache = args[0].shape[1], kwargs["past_key_values"]
+            queries, cache = args[0].shape[1], given_cache(kwargs)
             past = cache.layers[index].get_seq_length()
             total = past + queries
             seen = torch.ones(len(visual), total, dtype=torch.bool)

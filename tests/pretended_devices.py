@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from ivcprune.cache_names import CACHE_NAMES
+
 FIRST, SECOND = torch.device("cpu:1"), torch.device("cpu:2")
 CPU = torch.device("cpu")
 
@@ -129,8 +131,7 @@ class _MovesInputs(ModelHook):
         self._device = device
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        skip = ["past_key_values"]
-        moved = send_to_device(kwargs, self._device, skip_keys=skip)
+        moved = send_to_device(kwargs, self._device, skip_keys=list(CACHE_NAMES))
         return send_to_device(args, self._device), moved
 
 

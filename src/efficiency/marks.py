@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from ..cache_names import given_cache
 from ..models.base import Family
 from .clocks import Amount, Clock, Mark
 
@@ -95,7 +96,7 @@ class PrefillMarks(Generic[Mark, Amount]):
         """The prefill is over: decoding shall run without these hooks."""
         self.end = self._clock.read()
         self.kv_bytes = sum(
-            layer.keys.nbytes + layer.values.nbytes for layer in output.past_key_values.layers
+            layer.keys.nbytes + layer.values.nbytes for layer in given_cache(output).layers
         )
         device = output.logits.device
         if device.type == "cuda":

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ivcprune import PruningPolicy, Stage
+from ivcprune.cache_names import given_cache
 from ivcprune.models.registry import family_of_model
 from ivcprune.pruner import Pruner
 from ivcprune.selection import AddedTokens, Selection
@@ -190,7 +191,7 @@ def test_a_later_turn_continues_each_layer_where_it_stopped(model_and_processor)
     decoder, seen = model.model.language_model, []
 
     def look(module, args, kwargs):
-        hidden, cache = args[0], kwargs["past_key_values"]
+        hidden, cache = args[0], given_cache(kwargs)
         stored = cache.layers[module.self_attn.layer_idx].stored
         positions = torch.arange(stored, stored + hidden.shape[1])[None]
         expected = decoder.rotary_emb(hidden, positions)

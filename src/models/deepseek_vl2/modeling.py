@@ -5,7 +5,6 @@ Tower and decoder are transformers' own; between them stands what `visual` holds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -17,9 +16,12 @@ from transformers import (
     SiglipVisionModel,
     initialization,
 )
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.models.deepseek_ocr2.modeling_deepseek_ocr2 import DeepseekOcr2TextModel
-from transformers.utils.generic import ModelOutput
 
 from .configuration import DeepseekVL2Config
 from .visual import DownsampleProjector, arrange
@@ -31,18 +33,6 @@ DECODERS: dict[str, Any] = {
 """By type of the text configuration: latent attention (Small), multi-head attention (Tiny)."""
 
 
-@dataclass
-class DeepseekVL2Output(ModelOutput):
-    """What the model returns; `logits` (and `loss`) with a language-modelling head only."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    last_hidden_state: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: Any = None
-    attentions: Any = None
-
-
 class DeepseekVL2PreTrainedModel(PreTrainedModel):
     """What transformers has to know about both classes below."""
 
@@ -52,7 +42,6 @@ class DeepseekVL2PreTrainedModel(PreTrainedModel):
     input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _no_split_modules = ["DeepseekV2DecoderLayer", "DeepseekOcr2TextDecoderLayer"]  # noqa: RUF012
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [r"attn_pool\."]  # noqa: RUF012  SigLIP's, never used
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -126,12 +115,11 @@ class DeepseekVL2Model(DeepseekVL2PreTrainedModel):
         image_sizes: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: Any = None,
         **kwargs: Any,
-    ) -> DeepseekVL2Output:
+    ) -> BaseModelOutputWithPast:
         """Decode text and images.
 
         Args:
@@ -140,6 +128,7 @@ class DeepseekVL2Model(DeepseekVL2PreTrainedModel):
             image_sizes: (height, width) of the original images, long `[B, I, 2]`. Nothing is
                 computed from them; pruning reads there where the letterbox ends.
             mm_encoder_outputs: images that were encoded beforehand, as `generate` does.
+            kwargs: of the decoder, the key-value cache among them.
         """
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
@@ -148,19 +137,12 @@ class DeepseekVL2Model(DeepseekVL2PreTrainedModel):
             images = self.get_image_features(pixel_values, cast(Tensor, images_spatial_crop))
         if images is not None:
             inputs_embeds = self._insert(images.pooler_output, input_ids, inputs_embeds)
-        outputs = self.language_model(
+        return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
             **kwargs,
-        )
-        return DeepseekVL2Output(
-            last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
         )
 
     def _insert(self, features: list[Tensor], input_ids: Tensor | None, into: Tensor) -> Tensor:
@@ -219,14 +201,13 @@ class DeepseekVL2ForConditionalGeneration(DeepseekVL2PreTrainedModel, Generation
         image_sizes: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: Any = None,
         **kwargs: Any,
-    ) -> DeepseekVL2Output:
+    ) -> CausalLMOutputWithPast:
         """See `DeepseekVL2Model.forward`.
 
         Args:
@@ -240,15 +221,14 @@ class DeepseekVL2ForConditionalGeneration(DeepseekVL2PreTrainedModel, Generation
             image_sizes=image_sizes,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        outputs.logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        logits, loss = self.lm_head(outputs.last_hidden_state[:, keep]), None
         if labels is not None:
-            vocabulary = self.lm_head.out_features
-            outputs.loss = self.loss_function(outputs.logits, labels, vocab_size=vocabulary)
-        return outputs
+            loss = self.loss_function(logits, labels, vocab_size=self.lm_head.out_features)
+        rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **rest)
