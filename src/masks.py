@@ -52,10 +52,7 @@ class MaskFactory:
         return self._made[key][1]
 
     def _create(self, hidden: Tensor, past: int, valid: Tensor | None) -> Any:
+        cache: dict[str, Any] = {cache_parameter(create_causal_mask): StoredLength(past)}
         return create_causal_mask(
-            config=self.config,
-            inputs_embeds=hidden,
-            attention_mask=valid,
-            layer_idx=0,
-            **{cache_parameter(create_causal_mask): StoredLength(past)},
+            config=self.config, inputs_embeds=hidden, attention_mask=valid, layer_idx=0, **cache
         )

@@ -302,7 +302,9 @@ def test_options_reach_every_part(checkpoint):
     loaded, _ = FAMILY.load_model(checkpoint, **options)
     for part in (loaded.model.vision_tower, loaded.model.language_model):
         assert part.config._attn_implementation == "eager"
-    assert {p.dtype for p in loaded.parameters()} == {torch.bfloat16}
+    # transformers may keep the routers of the experts in float32 (5.24 does)
+    others = {p.dtype for name, p in loaded.named_parameters() if not name.endswith("gate.weight")}
+    assert others == {torch.bfloat16}
 
 
 def test_an_incomplete_checkpoint_is_reported(built, checkpoint):
