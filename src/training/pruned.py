@@ -85,4 +85,4 @@ class PrunedTraining(Training):
             image_grid_thw=prompts["image_grid_thw"],
             attention_mask=mask,
         )
-        return positions  # type: ignore[no-any-return]
+        return positions
