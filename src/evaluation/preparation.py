@@ -17,7 +17,6 @@ from ..judge import Judge
 from ..metrics.aggregators import MEAN, check_metrics
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import check_parser
-from ..models.checkpoint import locate
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -95,6 +94,4 @@ def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
     Raises:
         ValueError: a stage does not fit the model.
     """
-    family = family_named(spec.family)
-    config = family.read_config(locate(spec.path, spec.revision).config())
-    return bind(policy, family, config).layers
+    return bind(policy, family_named(spec.family), spec.config()).layers

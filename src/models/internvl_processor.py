@@ -50,7 +50,7 @@ SYSTEM_MESSAGE<|im_end|>
 {% endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}
-"""
+""".replace("SYSTEM_MESSAGE", SYSTEM_MESSAGE)
 
 
 class InternVLImageTextProcessor(InternVLProcessor):
@@ -191,7 +191,7 @@ def chat_processor(folder: Path, config: Mapping[str, Any]) -> InternVLImageText
         image_processor,
         load_tokenizer(folder),
         image_seq_length=native.image_seq_length,
-        chat_template=CHAT_TEMPLATE.replace("SYSTEM_MESSAGE", SYSTEM_MESSAGE),
+        chat_template=CHAT_TEMPLATE,
     )
 
 
