@@ -11,6 +11,7 @@ from typing import Any
 from ..paired import paired_differences
 from ..runs import VANILLA, Row, Run, Score
 from .published import Cell, Column
+from .timings import FIGURES, Timings
 
 MEGABYTE = 1e6
 """Bytes (inferred: the paper does not say whether its MB are 10^6 or 2^20)."""
@@ -41,9 +42,11 @@ class Measurements:
 
     Args:
         runs: finished runs; of several of one cell, the one that finished last counts.
+        timings: of Tab. 3's columns; None without a measurement.
     """
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], timings: Timings | None = None) -> None:
+        self.timings = timings
         ordered = sorted(runs, key=lambda run: run.finished)
         self.runs = {Cell(run.model, run.data, run.policy): run for run in ordered}
         self._layers: dict[Cell, dict[int, Run]] = {}
@@ -54,6 +57,8 @@ class Measurements:
 
     def figure(self, column: Column, model: str, policy: str) -> Figure | None:
         """The figure of a row in a column; None where a run of it is missing or has no score."""
+        if column.figure in FIGURES:
+            return self._time(column.figure, model, policy)
         cells = [Cell(model, data, policy) for data in column.data]
         if any(cell not in self.runs for cell in cells):
             return None
@@ -69,6 +74,10 @@ class Measurements:
         if len(scores) < len(runs):
             return None
         return _pooled(scores, self._differences(column, cells))
+
+    def _time(self, figure: str, model: str, policy: str) -> Figure | None:
+        time = None if self.timings is None else self.timings.figure(model, policy, figure)
+        return None if time is None else Figure(time)
 
     def layer_scores(self, cell: Cell) -> dict[int, float]:
         """Score by selection layer, ascending, of the runs that name one."""
@@ -142,7 +151,7 @@ def _of_category(run: Run, category: str) -> Score | None:
 
 
 def _cost(figure: str, runs: Sequence[Run]) -> float | None:
-    """Costs that accuracy runs measure; times are none of them."""
+    """Costs that accuracy runs measure; times are none of them, see `timings`."""
     if figure == "kv_megabytes":
         sizes = [run.kv_bytes for run in runs if run.kv_bytes is not None]
         return fmean(sizes) / MEGABYTE if sizes else None

@@ -87,6 +87,7 @@ class PublishedTable:
         unreconciled: printed figures that cannot follow from the rest, by
             "<model>/<policy>/<tokens or relative>", with what we compute in their place.
         samples: pictures that the table shows.
+        methods_as_columns: whether the paper prints it so, with percentages of vanilla.
     """
 
     name: str
@@ -97,6 +98,7 @@ class PublishedTable:
     rows: tuple[PublishedRow, ...]
     unreconciled: Mapping[str, float]
     samples: tuple[PublishedSample, ...] = ()
+    methods_as_columns: bool = False
 
     def row(self, model: str, policy: str) -> PublishedRow | None:
         """The row of that name; None where the table has none."""
@@ -171,6 +173,7 @@ def load_table(name: str) -> PublishedTable:
             PublishedSample(**{**sample, "resolution": tuple(sample["resolution"])})
             for sample in content.get("samples", ())
         ),
+        methods_as_columns=content.get("methods_as_columns", False),
     )
 
 
