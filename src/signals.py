@@ -174,6 +174,9 @@ class LiveSignals:
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)
 
+    def text_counts(self) -> list[int]:
+        return self.text.n_all
+
     def last_token(self) -> Queries:
         mask = self.valid_mask
         last = mask.shape[1] - 1 - mask.flip(1).to(torch.uint8).argmax(dim=1, keepdim=True)

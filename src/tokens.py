@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .attention import Queries
-from .rows import Row, Scope, rows_of_scope
+from .rows import Row, Scope, are_rows_of, rows_of_scope
 from .signal_protocol import (
     FROM_PREVIOUS_LAYER,
     FROM_VISION_TOWER,
@@ -200,6 +200,11 @@ class VisualTokens:
         rows = values[self.sample[:, None], :, slots[self.sample]].transpose(1, 2)
         return rows, mask[self.sample]
 
+    @property
+    def all_with_text(self) -> bool:
+        """Whether every sample has text to ask with; costs no device sync."""
+        return self.signals is not None and all(self.signals.text_counts())
+
     def text(self, span: TextSpan = "after_image") -> Queries:
         """The text tokens of each sample, as queries `[B, L]`; see `text_values`."""
         if self.signals is None:
@@ -314,8 +319,11 @@ class VisualTokens:
         """The same tokens in other rows: one per grid line, block, image (or video) or sample.
 
         A merged row takes kind and grid of its first block; `cell` stays relative to the token's
-        own block. `to_parent` brings a mask back.
+        own block. `to_parent` brings a mask back. Where the rows are those of the scope already,
+        such as one picture in each sample, they stay as they are.
         """
+        if self.rows is self.blocks and are_rows_of(scope, self.blocks):
+            return self
         groups, keys = rows_of_scope(scope, self.blocks, self.block, self.cell, self.valid)
         total, width = sum(g.count for g in groups), max((g.count for g in groups), default=0)
         order = keys.reshape(-1).argsort(stable=True)[:total]
@@ -337,9 +345,12 @@ class VisualTokens:
         )
 
     def to_parent(self, mask: Tensor) -> Tensor:
-        """A mask of these rows, bool `[R, N]`, as one of the rows that `regroup` started from."""
+        """A mask of these rows, bool `[R, N]`, as one of the rows that `regroup` started from.
+
+        Rows that it left as they were have the same mask.
+        """
         if self.source is None or self.parent_shape is None:
-            raise ValueError("to_parent needs tokens that `regroup` returned")
+            return mask & self.valid
         rows, width = self.parent_shape
         flat = torch.zeros(rows * width + 1, dtype=torch.bool, device=self.device)
         flat[self.source.reshape(-1)] = (mask & self.valid).reshape(-1)
