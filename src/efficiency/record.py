@@ -20,7 +20,9 @@ EXPLANATION = """\
 Times are medians over rounds in which all policies take turns; ratios are medians, with quartiles,
 of vanilla's time through the policy's in the same round. The limit is the ratio of the FLOPs of the
 language model's prefill by PyTorch's counter, without those of the selection; the causal limit
-counts only the half of attention that a causal kernel computes. Pruning is all that the pruner
+counts only the half of attention that a causal kernel computes. Bare is the same model without the
+pruner, its layers fed as many tokens as the policy leaves them: what it misses of the limit is lost
+in the kernels, what the policy misses of it ("of bare") in pruning. Pruning is all that the pruner
 does: finding the tokens, selecting, compacting, masks."""
 
 

@@ -380,6 +380,16 @@ class TestControls:
         assert score.unique().numel() > 9_900
 
 
+@pytest.mark.parametrize("scope", ["row", "thumbnail", "image", "sample"])
+def test_rows_that_are_those_of_the_scope_stay_as_they_are(scope):
+    one, two = tokens_of((3, 4)), tokens_of((3, 4), (2, 2))
+    assert one.regroup(scope) is one
+    mask = one.ordinal < 5
+    assert torch.equal(one.to_parent(mask), mask)
+    assert (two.regroup(scope) is two) == (len(two.regroup(scope).rows) == 2)
+    assert one.regroup("line") is not one
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     grids=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
