@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from ..api import bind, load_policy
-from ..data.checks import check_at_least
+from ..data.checks import check_at_least, check_each_at_least
 from ..evaluation.console import table_console
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -118,10 +118,7 @@ def _check_numbers(
         "job.new_tokens": new_tokens,
     }
     for name, values in lists.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{name} is {values!r}: give a list, for example [1]")
-        for value in values:
-            check_at_least(name, value, 1)
+        check_each_at_least(name, values, 1)
     check_at_least("job.text_tokens", text_tokens, 1)
     check_at_least("job.warm_up", warm_up, 0)
     check_at_least("job.rounds", rounds, 1)

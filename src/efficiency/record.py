@@ -30,7 +30,7 @@ def facts_of(name: str, loaded: Any, protocol: Mapping[str, Any]) -> dict[str, A
     """Model, machine, versions and protocol."""
     return {
         "model": _model_facts(name, loaded),
-        "environment": _environment(loaded.device),
+        "environment": environment(loaded.device),
         "protocol": dict(protocol),
     }
 
@@ -45,7 +45,8 @@ def _model_facts(name: str, loaded: Any) -> dict[str, Any]:
     }
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
+    """Machine and versions."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
