@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from ..models.base import Family, Rotary, each_rotary
 
 
 @contextmanager
-def recorded_lengths(layers: Sequence[nn.Module]) -> Iterator[dict[int, int]]:
+def recorded_lengths(layers: Iterable[nn.Module]) -> Iterator[dict[int, int]]:
     """The sequence length of each layer's first call; to be entered INSIDE a prune block."""
     lengths: dict[int, int] = {}
 
