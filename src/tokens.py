@@ -84,6 +84,7 @@ class VisualTokens:
         frequency_axis: rotary axis that turns each frequency, long `[d / 2]`.
         special: newline and separator tokens: always kept, and counted, bool `[R, N]`.
         eligible: tokens that a ranking may take (letterbox padding may not), bool `[R, N]`.
+        all_alike: known without the device that none is special and each is eligible.
         added: tokens that an earlier stage added; the rest is from the input, bool `[R, N]`.
         annotated: covered by the sample's annotated boxes, bool `[R, N]`; None without annotation.
         seeds: one integer per batch element that names the sample; random selectors use it.
@@ -110,6 +111,7 @@ class VisualTokens:
     signals: Signals | None = None
     needs: frozenset[Signal] = frozenset()
     thumbnail_cell: Tensor | None = None
+    all_alike: bool = False
     source: Tensor | None = None
     parent_shape: tuple[int, int] | None = None
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -135,7 +137,9 @@ class VisualTokens:
 
     @cached_property
     def eligible_count(self) -> list[int]:
-        """Tokens in each row that a ranking may take now; costs one device sync."""
+        """Tokens in each row that a ranking may take now; may cost one device sync."""
+        if self.all_alike:
+            return self.count
         counts: list[int] = (self.eligible & self.valid).sum(dim=1).tolist()
         return counts
 
@@ -313,7 +317,8 @@ class VisualTokens:
 
     def restrict(self, allowed: Tensor) -> VisualTokens:
         """The same tokens, of which rankings may take only `allowed`, bool `[R, N]`."""
-        return replace(self, eligible=self.eligible & allowed, _memo=self._memo)
+        eligible = self.eligible & allowed
+        return replace(self, eligible=eligible, all_alike=False, _memo=self._memo)
 
     def regroup(self, scope: Scope) -> VisualTokens:
         """The same tokens in other rows: one per grid line, block, image (or video) or sample.

@@ -291,6 +291,39 @@ def test_memory_of_a_selection_is_linear_in_the_visual_tokens(model, policy):
     assert made[1] / made[0] < 4.2
 
 
+class Waits(TorchDispatchMode):
+    """Pays for every value that is read back from the device, as a number or as a list."""
+
+    def __init__(self, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.meter, tolist = meter, torch.Tensor.tolist
+
+        def paid(tensor):
+            meter.paid += 1
+            return tolist(tensor)
+
+        monkeypatch.setattr(torch.Tensor, "tolist", paid)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.meter.paid += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages_that_wait"),
+    [("fastv", 0), ("pdrop", 0), ("ivc_prune", 0), ("window_fastv", 1), ("ivc_prune_paper", 1)],
+)
+def test_only_stages_of_unknown_size_wait_for_the_device(
+    model, inputs, monkeypatch, policy, stages_that_wait
+):
+    meter = Meter()
+    with Waits(meter, monkeypatch):
+        marks = generate_marked(model, inputs, load_policy(policy, family="qwen2_5_vl"), meter)
+    at_the_decoder, *at_layers = [waits for waits in marks.spent("pruning") if waits]
+    assert at_the_decoder > 0
+    assert len(at_layers) == stages_that_wait
+
+
 # After the prefill ---------------------------------------------------------------------------
 
 
