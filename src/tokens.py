@@ -338,7 +338,7 @@ class VisualTokens:
         target = torch.arange(len(groups)).repeat_interleave(counts) * width + column
         n_parent = self.index.numel()
         source = torch.full((len(groups) * width,), n_parent, device=self.device)
-        source[target.to(self.device)] = order
+        source[target.to(self.device, non_blocking=True)] = order
         source = source.view(len(groups), width)
         gather = source.clamp(max=max(n_parent - 1, 0))
         return replace(
