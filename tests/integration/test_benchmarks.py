@@ -29,7 +29,7 @@ from ivcprune.evaluation import results
 from ivcprune.evaluation.run_directory import new_status
 from ivcprune.evaluation.sample_log import SampleRow
 from ivcprune.groups import data_groups
-from ivcprune.metrics.aggregators import check_metrics
+from ivcprune.metrics.aggregators import unscorable
 from ivcprune.metrics.scoring import Conventions, check_parser, read_reply
 from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
@@ -110,7 +110,7 @@ def figures(fixture: Fixture, folder: Path, *overrides: str) -> Figures:
     overrides = (*fixture.write(folder), *overrides)
     how, source, samples = load(fixture.name, folder, list(overrides))
     check_parser(how["parser"], samples["task"])
-    check_metrics(how["metrics"], results.scored_samples(samples))
+    assert not unscorable(how["metrics"], results.scored_samples(samples))
     rows = predict(fixture, source, samples, how["parser"])
     own = results.benchmark_scores(how["metrics"], samples, rows)
     metrics = results.metrics(rows, new_status(), own)
