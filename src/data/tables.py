@@ -197,7 +197,7 @@ class TableSource(ABC):
                 "version that has them, or say that you mean it with data.expected_samples=null"
             )
         else:
-            log.warning("%s; the expected number is from memory, so check the source", message)
+            log.warning("%s; the expected number is not certain, so check the source", message)
 
     def _check_usable(self, n: int, reasons: Sequence[str]) -> None:
         if len(reasons) == n:
