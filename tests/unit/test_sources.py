@@ -296,6 +296,25 @@ def test_a_damaged_download_is_noticed(tmp_path: Path) -> None:
         source.load(tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"question,answer\na,b\na,b,c,d\n"),  # a line with cells too many
+        ("t.csv", b"question,answer\na,\xff\xfe\n"),
+        ("t.csv", b""),
+        ("t.jsonl", b'{"question": "a", "answer": "b"}\n{"question": \n'),
+        ("t.parquet", b"PAR1 nothing"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    source = file_source(tmp_path / name, columns={"question": "question", "answer": "answer"})
+    with pytest.raises(
+        ValueError, match=rf"{name}, the table of 'mine', cannot be read as .*repair"
+    ):
+        source.load(tmp_path / "cache")
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a web server for the folder `tmp_path / "web"`."""
