@@ -14,7 +14,7 @@ from ..data.checks import check_at_least
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..judge import Judge
-from ..metrics.aggregators import MEAN, check_metrics
+from ..metrics.aggregators import MEAN, unscorable
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import check_parser
 from ..models.loading import ModelSpec
@@ -82,7 +82,7 @@ def prepare(cfg: DictConfig) -> Plan:
     check_prompts(prompts, data.tasks, spec.name)
     parser, metrics = cfg.data.get("parser", DEFAULT_PARSER), cfg.data.get("metrics", MEAN)
     check_parser(parser, data.tasks)
-    check_metrics(metrics, scored_samples(data.selected))
+    data.refuse(unscorable(metrics, scored_samples(data.selected)))
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
     return Plan(policy, layers, spec, processor, data, logger, judge, parser, metrics, run_dir)

@@ -7,11 +7,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ..groups import data_pools
 from .comparison import compare
 from .html import render_page
 from .leave_out import leave_out, read_ids
 from .paper.drawings import write_drawings
 from .paper.job import report_tables
+from .pooling import pooled_runs
 from .runs import load_runs, unfinished_runs
 from .table import render
 
@@ -50,7 +52,7 @@ def run(
     unfinished = unfinished_runs(experiment)
     if not runs:
         raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
-    comparisons = compare(runs)
+    comparisons = compare([*runs, *pooled_runs(runs, data_pools())])
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
+from ivcprune.metrics.intervals import wilson
 from ivcprune.report.job import run as report
 from ivcprune.report.paper import latex, markdown
 from ivcprune.report.paper.layout import PaperTable, TableRow, lay_out
@@ -192,6 +193,8 @@ class TestLayout:
             write_run(tmp_path, "none", f"gqa_choose_{part}", right)
         cell = rows_of(laid_out(tmp_path, "table6"))["none"].cells["gqa_choose"]
         assert cell.measured.value == pytest.approx(50.0)
+        low, high = wilson(0.5, 3 * N) or (0.0, 0.0)
+        assert (cell.figure.low, cell.figure.high) == pytest.approx((100 * low, 100 * high))
 
     def test_the_best_layer_of_a_sweep_and_the_earliest_of_equal_ones(self, tmp_path: Path) -> None:
         for layer, right in ((14, 150), (15, 180), (16, 180), (17, 170)):
@@ -359,7 +362,7 @@ def test_tab14_has_methods_as_columns_and_percentages_of_vanilla(tmp_path: Path)
     assert cells[2] == "(**18.3, 68.0 %**)"  # not run: the paper's alone
     final, difference = [line for line in lines if "| Final Score |" in line]
     assert "66.0, 75.0 %" in final
-    assert "−22.0" in difference
+    assert "22.0 [" in difference
     tex = (experiment / "paper.tex").read_text()
     assert r"50.0 \%" in tex
     page = (experiment / "paper.html").read_text()

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from ..paired import paired_differences
+from ..pooling import pool_scores
 from ..runs import VANILLA, Row, Run, Score
 from .published import Cell, Column
 from .timings import FIGURES, Timings
@@ -116,13 +117,9 @@ def _selection_layer(run: Run) -> int | None:
 
 
 def _pooled(scores: Sequence[Score], differences: tuple[float, ...]) -> Figure:
-    """One score as it is; several over all their samples, without an interval."""
-    if len(scores) == 1:
-        (score,) = scores
-        return Figure(score.value or 0.0, score.low, score.high, differences)
-    n = sum(score.n for score in scores)
-    total = sum(score.n * (score.value or 0.0) for score in scores)
-    return Figure(total / n, differences=differences)
+    """One score as it is; several over all their samples."""
+    score = scores[0] if len(scores) == 1 else pool_scores(scores)
+    return Figure(score.value or 0.0, score.low, score.high, differences)
 
 
 def _score(run: Run, category: str | None) -> Score | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ...groups import data_pools
 from ..runs import VANILLA
 
 ABSENT = "-"
@@ -31,7 +32,8 @@ class Column:
 
     Attributes:
         group: heading above several columns; "" without one.
-        data: benchmarks that the figure is taken from; of several, over all their samples.
+        data: benchmarks that the figure is taken from; of several, over all their samples. The file
+            may name the pool of a data group.
         category: of the benchmark; None = its headline score.
         figure: name of what is measured, where that is no score.
         decimals: printed digits after the point.
@@ -179,11 +181,13 @@ def load_table(name: str) -> PublishedTable:
 
 def _column(key: str, column: Mapping[str, Any]) -> Column:
     data = column.get("data", key)
+    names = [data] if isinstance(data, str) else data
+    pools = data_pools()
     return Column(
         key=key,
         label=column["label"],
         group=column.get("group", ""),
-        data=(data,) if isinstance(data, str) else tuple(data),
+        data=tuple(member for name in names for member in pools.get(name, [name])),
         category=column.get("category"),
         figure=column.get("figure"),
         decimals=column.get("decimals", 1),
