@@ -320,6 +320,10 @@ class VisualTokens:
         eligible = self.eligible & allowed
         return replace(self, eligible=eligible, all_alike=False, _memo=self._memo)
 
+    def is_grouped(self, scope: Scope) -> bool:
+        """Whether these rows are those of the scope already; costs nothing on the device."""
+        return self.rows is self.blocks and are_rows_of(scope, self.blocks)
+
     def regroup(self, scope: Scope) -> VisualTokens:
         """The same tokens in other rows: one per grid line, block, image (or video) or sample.
 
@@ -327,7 +331,7 @@ class VisualTokens:
         own block. `to_parent` brings a mask back. Where the rows are those of the scope already,
         such as one picture in each sample, they stay as they are.
         """
-        if self.rows is self.blocks and are_rows_of(scope, self.blocks):
+        if self.is_grouped(scope):
             return self
         groups, keys = rows_of_scope(scope, self.blocks, self.block, self.cell, self.valid)
         total, width = sum(g.count for g in groups), max((g.count for g in groups), default=0)

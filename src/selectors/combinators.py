@@ -196,12 +196,10 @@ class Per(Around):
         return groups.to_parent(chosen)
 
     def sizes(self, tokens: VisualTokens) -> list[int] | None:
-        groups = tokens.regroup(self.scope)
-        return self.selector.sizes(tokens) if groups is tokens else None
+        return self.selector.sizes(tokens) if tokens.is_grouped(self.scope) else None
 
     def at_most(self, tokens: VisualTokens) -> list[int] | None:
-        groups = tokens.regroup(self.scope)
-        return self.selector.at_most(tokens) if groups is tokens else None
+        return self.selector.at_most(tokens) if tokens.is_grouped(self.scope) else None
 
 
 @dataclass(frozen=True)
