@@ -128,11 +128,11 @@ def test_several_stages(model_and_processor, cache):
     [
         ("ivc_prune_progressive", ()),
         ("ivc_prune_progressive", ("stages.early.layer=1",)),
-        ("ivc_prune_adaptive", ()),
-        ("ivc_prune_adaptive_frames", ()),
+        ("ivc_prune", ("selector@stages.select.selector=adaptive",)),
+        ("ivc_prune", ("selector@stages.select.selector=adaptive_frames",)),
     ],
 )
-def test_policies_beyond_the_paper(model_and_processor, name, overrides):
+def test_beyond_the_paper(model_and_processor, name, overrides):
     model, processor = model_and_processor
     policy = load_policy(name, *overrides, family=family_of_model(model).name)
     assert_equals_mask_reference(model, ragged_batch(processor), policy)

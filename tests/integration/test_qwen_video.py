@@ -123,10 +123,13 @@ class TestExactness:
         }
         assert_equals_mask_reference(model, ragged_clips(processor), PruningPolicy(stages))
 
-    @pytest.mark.parametrize("name", ["ivc_prune_progressive", "ivc_prune_adaptive"])
-    def test_policies_beyond_the_paper(self, model_and_processor, name):
+    @pytest.mark.parametrize(
+        "choice",
+        [("ivc_prune_progressive",), ("ivc_prune", "selector@stages.select.selector=adaptive")],
+    )
+    def test_beyond_the_paper(self, model_and_processor, choice):
         model, processor = model_and_processor
-        assert_equals_mask_reference(model, ragged_clips(processor), load_policy(name))
+        assert_equals_mask_reference(model, ragged_clips(processor), load_policy(*choice))
 
     def test_frames_share_exactly_the_budget_of_their_video(self, model_and_processor):
         model, processor = model_and_processor
