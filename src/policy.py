@@ -16,6 +16,7 @@ CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]
 
 _OF_DEPTH = re.compile(r"(\d+) of (\d+)")
+_OF_DEFAULT = re.compile(r"(\d+)/([1-9]\d*) of default")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Stage:
     Attributes:
         layer: 0-based decoder layer; 0 is before the language model; None is the family's default.
             "2 of 27" is layer 2 as written for models of at least 27 layers; in a shallower model
-            it scales with the depth.
+            it scales with the depth. "1/8 of default" is a share of the family's default, cut to an
+            integer: a stage that has to come before the default one in any model.
         selector: what stays.
     """
 
@@ -35,10 +37,12 @@ class Stage:
     def __post_init__(self) -> None:
         if not isinstance(self.selector, Selector):
             raise TypeError(f"Stage.selector is {self.selector!r}: it must be a Selector")
-        if isinstance(self.layer, str) and not _OF_DEPTH.fullmatch(self.layer):
+        forms = (_OF_DEPTH, _OF_DEFAULT)
+        if isinstance(self.layer, str) and not any(form.fullmatch(self.layer) for form in forms):
             raise ValueError(
                 f"Stage.layer is {self.layer!r}: it must be a layer number, "
-                "'LAYER of DEPTH' (for example '2 of 27') or null for the model family's default"
+                "'LAYER of DEPTH' (for example '2 of 27'), a share of the model family's default "
+                "('1/8 of default') or null for that default"
             )
         if isinstance(self.layer, int) and self.layer < 0:
             raise ValueError(f"Stage.layer is {self.layer}: it must be 0 or more")
@@ -49,6 +53,8 @@ class Stage:
             return default
         if isinstance(self.layer, int):
             return self.layer
+        if share := _OF_DEFAULT.fullmatch(self.layer):
+            return default * int(share[1]) // int(share[2])
         layer, written_for = map(int, self.layer.split(" of "))
         if depth >= written_for or layer == 0:
             return layer

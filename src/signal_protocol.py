@@ -21,6 +21,8 @@ class Signal(StrEnum):
 
     VALUES = "values"
     """Value vectors of the last layer that ran."""
+    VALUES_NEXT = "values_next"
+    """Value vectors of the layer about to run."""
     ATTENTION_PREVIOUS = "attention_previous"
     """Attention rows of the last layer that ran."""
     ATTENTION_NEXT = "attention_next"
@@ -52,6 +54,9 @@ class Signals(Protocol):
 
     def sequence_values(self) -> tuple[Tensor, Tensor]:
         """Value vectors `[B, H_kv, S, D]` and the validity mask `[B, S]`."""
+
+    def next_values(self) -> Tensor:
+        """Value vectors `[B, H_kv, S, D]` of the layer about to run, projected for the selector."""
 
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         """Slots of each sample's text tokens, long `[B, L]`, and their mask `[B, L]`.

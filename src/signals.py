@@ -167,6 +167,11 @@ class LiveSignals:
         hidden = self.next.hidden
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
+    def next_values(self) -> Tensor:
+        source = self.next.where_it_runs()
+        values = self.family.values(source.layer, source.hidden)
+        return values.to(self.next.hidden.device)
+
     def sequence_values(self) -> tuple[Tensor, Tensor]:
         cache = _ran(self.previous_cache, "values")
         values = self.family.cached_values(cache.layer, *cache.stored())

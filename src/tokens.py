@@ -256,6 +256,13 @@ class VisualTokens:
         """
         return self._require(Signal.RATERS).raters()
 
+    def next_values(self) -> Tensor:
+        """Value vectors of the whole current sequence, in the layer about to run.
+
+        `[B, H_kv, S, D]`: one projection, made for the selector.
+        """
+        return self._require(Signal.VALUES_NEXT).next_values()
+
     def hidden(self) -> Tensor:
         """Inputs of the layer about to run, `[R, N, E]`."""
         return self._require(Signal.HIDDEN).hidden()[self.sample[:, None], self.slot]

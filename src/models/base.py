@@ -280,6 +280,12 @@ class Family(ABC):
         states = attention.k_proj(layer.input_layernorm(hidden))
         return rotate(self._heads(states, attention, "k_norm"), rotary)
 
+    def values(self, layer: Any, hidden: Tensor) -> Tensor:
+        """Value vectors of a decoder layer at `hidden` `[B, S, E]`, `[B, H_kv, S, D]`."""
+        attention = layer.self_attn
+        states = attention.v_proj(layer.input_layernorm(hidden))
+        return self._heads(states, attention, "v_norm")
+
     @staticmethod
     def _heads(states: Tensor, attention: Any, norm: str) -> Tensor:
         states = states.unflatten(-1, (-1, attention.head_dim))

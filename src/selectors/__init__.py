@@ -1,6 +1,7 @@
 """What to keep: one idea a file, pure tensor code without knowledge of models or caches."""
 
 from ..selection import AddedTokens, Selection
+from .adaptive import AdaptiveTopUp, EvenMassSelector
 from .attention import FastVSelector, PDropSelector
 from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
@@ -14,12 +15,15 @@ from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, Wind
 from .random import RandomSelector
 from .recycling import Recycle
 from .sparsevlm import SparseVLMSelector
+from .spread import SpreadSelector
 from .text_attention import TextAttentionSelector
 from .thumbnails import ThumbnailSelector, ThumbnailToTiles
+from .upcoming import UpcomingSimilaritySelector
 from .vscan import VScanSelector
 from .windows import WindowFastVSelector
 
 __all__ = [
+    "AdaptiveTopUp",
     "AddedTokens",
     "Among",
     "AnnotatedSelector",
@@ -28,6 +32,7 @@ __all__ = [
     "CornersSelector",
     "DiagonalSelector",
     "DivPruneSelector",
+    "EvenMassSelector",
     "FastVSelector",
     "FeatherSelector",
     "FirstTokenSelector",
@@ -45,11 +50,13 @@ __all__ = [
     "Selection",
     "Selector",
     "SparseVLMSelector",
+    "SpreadSelector",
     "TextAttentionSelector",
     "ThumbnailSelector",
     "ThumbnailToTiles",
     "TopUp",
     "Union",
+    "UpcomingSimilaritySelector",
     "VScanSelector",
     "WindowFastVSelector",
     "WindowPatternSelector",

@@ -21,6 +21,7 @@ class RecordedSignals:
 
     Attributes:
         values: value vectors `[B, H_kv, S, D]`.
+        coming: those of the layer about to run, of the same shape.
         text: where the text is.
         valid: real tokens of the sequence, bool `[B, S]`.
         queries: `[B, 2, 2, H, S, D]`; the second axis is the layer that ran last or the one about
@@ -36,6 +37,7 @@ class RecordedSignals:
     values: Tensor
     text: TextTokens
     valid: Tensor
+    coming: Tensor | None = None
     queries: Tensor | None = None
     keys: Tensor | None = None
     states: Tensor | None = None
@@ -45,6 +47,9 @@ class RecordedSignals:
 
     def sequence_values(self) -> tuple[Tensor, Tensor]:
         return self.values, self.valid
+
+    def next_values(self) -> Tensor:
+        return _recorded(self.coming, "values of the layer about to run")
 
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)

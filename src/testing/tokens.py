@@ -60,6 +60,7 @@ class RecordedSample:
             "embeddings": (6, self.length),
             "tower": (5, n_visual),
             "tower_attention": (2, 2, n_visual),
+            "coming": (2, 4, self.length),
         }
         return {n: torch.randn(*shape, generator=generator) for n, shape in shapes.items()}
 
@@ -146,6 +147,7 @@ def _signals(
         values=_left_padded(values, length, 100).transpose(2, 3),
         text=text,
         valid=_left_padded([torch.ones(s.length, dtype=torch.bool) for s in samples], length),
+        coming=sequence("coming"),
         queries=sequence("queries"),
         keys=sequence("keys"),
         states=sequence("states"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ivcprune import load_policy
 from ivcprune.models.registry import family_of_model, supported
 from ivcprune.policy import PruningPolicy, Stage
 from ivcprune.pruner import Pruner
@@ -120,6 +121,21 @@ def test_several_stages(model_and_processor, cache):
         model, ragged_batch(processor), PruningPolicy(stages, cache=cache)
     )
     assert list(run.stats.kept_by_stage) == ["early", "middle", "late"]
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("ivc_prune_progressive", ()),
+        ("ivc_prune_progressive", ("stages.early.layer=1",)),
+        ("ivc_prune", ("selector@stages.select.selector=adaptive",)),
+        ("ivc_prune", ("selector@stages.select.selector=adaptive_frames",)),
+    ],
+)
+def test_beyond_the_paper(model_and_processor, name, overrides):
+    model, processor = model_and_processor
+    policy = load_policy(name, *overrides, family=family_of_model(model).name)
+    assert_equals_mask_reference(model, ragged_batch(processor), policy)
 
 
 @pytest.mark.parametrize("cache", ["all_layers", "from_stage"])

@@ -10,6 +10,7 @@ import torch
 from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.models.registry import family_of_model
 from ivcprune.selectors import (
+    EvenMassSelector,
     FastVSelector,
     IVCSelector,
     Per,
@@ -121,6 +122,23 @@ class TestExactness:
             "late": Stage(3, Per(scope="row", selector=IVCSelector(keep=0.2))),
         }
         assert_equals_mask_reference(model, ragged_clips(processor), PruningPolicy(stages))
+
+    @pytest.mark.parametrize(
+        "choice",
+        [("ivc_prune_progressive",), ("ivc_prune", "selector@stages.select.selector=adaptive")],
+    )
+    def test_beyond_the_paper(self, model_and_processor, choice):
+        model, processor = model_and_processor
+        assert_equals_mask_reference(model, ragged_clips(processor), load_policy(*choice))
+
+    def test_frames_share_exactly_the_budget_of_their_video(self, model_and_processor):
+        model, processor = model_and_processor
+        # without the coordinates of each frame: in frames so small they are half of the tokens
+        half = TopUp(first=SeedSelector(), then=EvenMassSelector(), keep=0.5)
+        policy = PruningPolicy({"select": Stage(2, Per(scope="image", selector=half))})
+        run = assert_equals_mask_reference(model, ragged_clips(processor), policy)
+        # 18 and 6 tokens, then 8, 6 and 12: half of each image or video
+        assert run.stats.kept_by_stage == {"select": [9 + 3, 4 + 3 + 6]}
 
     def test_no_policy_changes_nothing(self, model_and_processor):
         model, processor = model_and_processor

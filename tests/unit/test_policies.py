@@ -81,6 +81,8 @@ NO_MERGE = ("stages.early.selector.selector.merge=false",)
         ("fastv", (), LLAVA, 29.7),
         ("pdrop", (), LLAVA, 46.9),
         ("ivc_prune", (), QWEN, 50.0),
+        ("ivc_prune_progressive", (), QWEN, 50.0),
+        ("ivc_prune_progressive", ("average_tokens=0.3",), QWEN, 30.0),
         ("ivc_prune_192", (), LLAVA, 33.4),
         ("ivc_prune_128", (), LLAVA, 22.3),
         ("ivc_prune_64", (), LLAVA, 11.0),

@@ -41,6 +41,9 @@ class TestLayers:
             ("24 of 27", 4, 3),
             ("24 of 27", 64, 24),
             ("0 of 27", 6, 0),
+            ("1/8 of default", 28, 2),
+            ("1/3 of default", 28, 5),
+            ("1/17 of default", 28, 0),
         ],
     )
     def test_resolution(self, layer, depth, expected):
@@ -50,7 +53,7 @@ class TestLayers:
         policy = PruningPolicy({"b": random_at(9), "a": random_at(20), "c": random_at(2)})
         assert bind(policy).layers == {"c": 2, "b": 9, "a": 20}
 
-    @pytest.mark.parametrize("layer", ["two", "2/27", "of 27"])
+    @pytest.mark.parametrize("layer", ["two", "2/27", "of 27", "1/0 of default", "default"])
     def test_bad_text(self, layer):
         with pytest.raises(ValueError, match=r"Stage\.layer is .*'LAYER of DEPTH'"):
             random_at(layer)

@@ -96,12 +96,14 @@ class DeepseekVL2(Family):
     def keys(self, layer: Any, hidden: Tensor, rotary: Rotary | None) -> Tensor:
         if not _is_latent(layer):
             return super().keys(layer, hidden, rotary)
-        attention = layer.self_attn
-        states = attention.kv_a_proj_with_mqa(layer.input_layernorm(hidden))
-        latent, turning = states.split([attention.kv_lora_rank, attention.qk_rope_head_dim], -1)
-        latent = attention.kv_a_layernorm(latent)[:, None]
-        turned = rotate_pairs(turning[:, None], rotary)
-        return cast(Tensor, attention.expand_kv(latent, turned)[0])
+        latent, turning = _latents(layer, hidden)
+        return cast(Tensor, layer.self_attn.expand_kv(latent, rotate_pairs(turning, rotary))[0])
+
+    def values(self, layer: Any, hidden: Tensor) -> Tensor:
+        if not _is_latent(layer):
+            return super().values(layer, hidden)
+        # values come from the latent alone, whatever the keys' turning part is
+        return cast(Tensor, layer.self_attn.expand_kv(*_latents(layer, hidden))[1])
 
     # Loading -----------------------------------------------------------------------------------
 
@@ -128,6 +130,14 @@ def rotate_pairs(states: Tensor, rotary: Rotary | None) -> Tensor:
 def _is_latent(layer: Any) -> bool:
     """Multi-head latent attention: the cache holds latents and a shared rotated key."""
     return hasattr(layer.self_attn, "expand_kv")
+
+
+def _latents(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents `[B, 1, S, C]` and unrotated shared keys `[B, 1, S, R]` at `hidden` `[B, S, E]`."""
+    attention = layer.self_attn
+    states = attention.kv_a_proj_with_mqa(layer.input_layernorm(hidden))[:, None]
+    latent, turning = states.split([attention.kv_lora_rank, attention.qk_rope_head_dim], -1)
+    return attention.kv_a_layernorm(latent), turning
 
 
 def _sizes(image_sizes: Tensor | None) -> list[list[tuple[int, int]]]:
