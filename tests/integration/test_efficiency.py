@@ -371,7 +371,8 @@ def test_a_step_of_decoding_without_padding_runs_nothing_that_vanilla_does_not(a
 def test_every_choice_of_model_composes(choice):
     job = build_job(compose(["job=efficiency", f"efficiency_model@job.model={choice}"]))
     assert job.keywords["model"].family == "qwen2_5_vl"
-    assert job.keywords["policies"] == ["fastv", "pdrop", "ivc_prune"]
+    expected = ["fastv", "pdrop", "ivc_prune", "ivc_prune_progressive"]
+    assert job.keywords["policies"] == expected
 
 
 def test_the_7b_configuration_is_the_published_one():
