@@ -92,6 +92,7 @@ def _text_config(llm: Mapping[str, Any]) -> Any:
     # The files also hold every default of an old transformers, generation settings among them.
     known = {*AutoConfig.for_model(model_type).to_dict(), "rope_theta", "rope_scaling"}
     known -= {"model_type", "architectures", "transformers_version", "dtype"}
+    known -= {"use_cache"}  # as in training, where it may have been off
     settings = {key: value for key, value in llm.items() if key in known}
     if architecture == "InternLM2ForCausalLM":
         settings["attention_bias"] = llm.get("bias", False)

@@ -79,6 +79,17 @@ def test_settings_of_the_8b_model():
     assert FAMILY.selection_layer(own) == 20
 
 
+def test_a_cache_that_was_off_in_training_is_on(chat_folder, tmp_path):
+    """InternVL3-1B is published with `use_cache: false`, under which nothing could be pruned."""
+    _, native = chat_folder
+    chat = tiny_chat()
+    chat["llm_config"]["use_cache"] = False
+    write_checkpoint(tmp_path, chat, published_weights(native.state_dict(), native.config))
+    model, _ = FAMILY.load_model(tmp_path)
+    assert model.config.get_text_config().use_cache
+    assert model.generation_config.use_cache
+
+
 def test_converted_model_equals_the_native_one(chat_folder):
     folder, native = chat_folder
     model, loading = FAMILY.load_model(folder, dtype=torch.float32)
