@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
 from .budget import share_for_average
@@ -184,7 +185,7 @@ class BoundStage:
     layer: int
     selector: Selector
 
-    @property
+    @cached_property
     def needs(self) -> frozenset[Signal]:
         return signals_of(self.selector)
 

@@ -257,6 +257,8 @@ class _Forward:
         batch, length = hidden.shape[:2]
         # of a prefill: a stage may change the padding while the longest sample stays as long
         current = None if self.prefill is None else self.prefill.valid
+        if valid is None and current is None and (self.prefill is not None or length == 1):
+            return None
         key = (id(valid), id(current), past, length)
         if key not in self._extended:
             new = self._new_valid(length)

@@ -53,6 +53,18 @@ def rows_of_scope(
     """
     if scope == "line":
         return _lines(blocks, block, cell, valid)
+    rows, number = _merged(scope, blocks)
+    row_of_block = _on_device([*number, 0], block.device)
+    return rows, row_of_block[block].masked_fill(~valid, len(rows))
+
+
+def are_rows_of(scope: Scope, blocks: Sequence[Row]) -> bool:
+    """Whether each block is a row of the scope by itself, in the same order."""
+    return scope != "line" and _merged(scope, blocks)[1] == list(range(len(blocks)))
+
+
+def _merged(scope: Scope, blocks: Sequence[Row]) -> tuple[tuple[Row, ...], list[int]]:
+    """The rows that blocks make up, and the number of each block's row (that after all: none)."""
     names: list[Hashable] = [
         {"row": i, "thumbnail": i, "image": (b.sample, b.image), "sample": b.sample}[scope]
         for i, b in enumerate(blocks)
@@ -63,8 +75,7 @@ def rows_of_scope(
             continue
         merged[name] = _merge(merged[name], item) if name in merged else item
     number = {name: i for i, name in enumerate(merged)}
-    row_of_block = _on_device([*(number.get(name, len(merged)) for name in names), 0], block.device)
-    return tuple(merged.values()), row_of_block[block].masked_fill(~valid, len(merged))
+    return tuple(merged.values()), [number.get(name, len(merged)) for name in names]
 
 
 def _lines(

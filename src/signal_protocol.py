@@ -64,6 +64,9 @@ class Signals(Protocol):
         A sample without text after its image answers "after_image" with all of its text.
         """
 
+    def text_counts(self) -> list[int]:
+        """Text tokens of each sample, as Python ints."""
+
     def last_token(self) -> Queries:
         """The last token of each sample."""
 

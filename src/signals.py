@@ -87,7 +87,8 @@ class TextTokens:
         mask, counts = self.all, self.n_all
         if span == "after_image":
             counts = [after or n for after, n in zip(self.n_after, self.n_all, strict=True)]
-            empty = torch.tensor([not after for after in self.n_after], device=mask.device)
+            empty = torch.tensor([not after for after in self.n_after])
+            empty = empty.to(mask.device, non_blocking=True)
             mask = torch.where(empty[:, None], self.all, self.after_image)
         width = max(counts, default=0)
         slots = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
@@ -178,6 +179,9 @@ class LiveSignals:
 
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)
+
+    def text_counts(self) -> list[int]:
+        return self.text.n_all
 
     def last_token(self) -> Queries:
         mask = self.valid_mask

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .attention import Queries
-from .rows import Row, Scope, rows_of_scope
+from .rows import Row, Scope, are_rows_of, rows_of_scope
 from .signal_protocol import (
     FROM_PREVIOUS_LAYER,
     FROM_VISION_TOWER,
@@ -84,6 +84,7 @@ class VisualTokens:
         frequency_axis: rotary axis that turns each frequency, long `[d / 2]`.
         special: newline and separator tokens: always kept, and counted, bool `[R, N]`.
         eligible: tokens that a ranking may take (letterbox padding may not), bool `[R, N]`.
+        all_alike: known without the device that none is special and each is eligible.
         added: tokens that an earlier stage added; the rest is from the input, bool `[R, N]`.
         annotated: covered by the sample's annotated boxes, bool `[R, N]`; None without annotation.
         seeds: one integer per batch element that names the sample; random selectors use it.
@@ -110,6 +111,7 @@ class VisualTokens:
     signals: Signals | None = None
     needs: frozenset[Signal] = frozenset()
     thumbnail_cell: Tensor | None = None
+    all_alike: bool = False
     source: Tensor | None = None
     parent_shape: tuple[int, int] | None = None
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -135,7 +137,9 @@ class VisualTokens:
 
     @cached_property
     def eligible_count(self) -> list[int]:
-        """Tokens in each row that a ranking may take now; costs one device sync."""
+        """Tokens in each row that a ranking may take now; may cost one device sync."""
+        if self.all_alike:
+            return self.count
         counts: list[int] = (self.eligible & self.valid).sum(dim=1).tolist()
         return counts
 
@@ -199,6 +203,11 @@ class VisualTokens:
         slots, mask = signals.text_slots(span)
         rows = values[self.sample[:, None], :, slots[self.sample]].transpose(1, 2)
         return rows, mask[self.sample]
+
+    @property
+    def all_with_text(self) -> bool:
+        """Whether every sample has text to ask with; costs no device sync."""
+        return self.signals is not None and all(self.signals.text_counts())
 
     def text(self, span: TextSpan = "after_image") -> Queries:
         """The text tokens of each sample, as queries `[B, L]`; see `text_values`."""
@@ -315,14 +324,22 @@ class VisualTokens:
 
     def restrict(self, allowed: Tensor) -> VisualTokens:
         """The same tokens, of which rankings may take only `allowed`, bool `[R, N]`."""
-        return replace(self, eligible=self.eligible & allowed, _memo=self._memo)
+        eligible = self.eligible & allowed
+        return replace(self, eligible=eligible, all_alike=False, _memo=self._memo)
+
+    def is_grouped(self, scope: Scope) -> bool:
+        """Whether these rows are those of the scope already; costs nothing on the device."""
+        return self.rows is self.blocks and are_rows_of(scope, self.blocks)
 
     def regroup(self, scope: Scope) -> VisualTokens:
         """The same tokens in other rows: one per grid line, block, image (or video) or sample.
 
         A merged row takes kind and grid of its first block; `cell` stays relative to the token's
-        own block. `to_parent` brings a mask back.
+        own block. `to_parent` brings a mask back. Where the rows are those of the scope already,
+        such as one picture in each sample, they stay as they are.
         """
+        if self.is_grouped(scope):
+            return self
         groups, keys = rows_of_scope(scope, self.blocks, self.block, self.cell, self.valid)
         total, width = sum(g.count for g in groups), max((g.count for g in groups), default=0)
         order = keys.reshape(-1).argsort(stable=True)[:total]
@@ -332,7 +349,7 @@ class VisualTokens:
         target = torch.arange(len(groups)).repeat_interleave(counts) * width + column
         n_parent = self.index.numel()
         source = torch.full((len(groups) * width,), n_parent, device=self.device)
-        source[target.to(self.device)] = order
+        source[target.to(self.device, non_blocking=True)] = order
         source = source.view(len(groups), width)
         gather = source.clamp(max=max(n_parent - 1, 0))
         return replace(
@@ -344,9 +361,12 @@ class VisualTokens:
         )
 
     def to_parent(self, mask: Tensor) -> Tensor:
-        """A mask of these rows, bool `[R, N]`, as one of the rows that `regroup` started from."""
+        """A mask of these rows, bool `[R, N]`, as one of the rows that `regroup` started from.
+
+        Rows that it left as they were have the same mask.
+        """
         if self.source is None or self.parent_shape is None:
-            raise ValueError("to_parent needs tokens that `regroup` returned")
+            return mask & self.valid
         rows, width = self.parent_shape
         flat = torch.zeros(rows * width + 1, dtype=torch.bool, device=self.device)
         flat[self.source.reshape(-1)] = (mask & self.valid).reshape(-1)

@@ -149,7 +149,8 @@ def grounding_by_image(name: str, split: str) -> Fixture:
     features = {"image": IMAGE, "ref_list": [reference]}
 
     def write(folder: Path) -> list[str]:
-        hub_id = write_hub(folder / "hub", {("default", split): rows}, features)
+        tables = {("default", split): rows, ("default", "google_val"): rows[:2]}
+        hub_id = write_hub(folder / "hub", tables, features)
         return [f"data.hub_ids=[{hub_id}]", "data.expected_samples=10", "data.samples_certain=true"]
 
     return Fixture(
@@ -157,7 +158,8 @@ def grounding_by_image(name: str, split: str) -> Fixture:
         write,
         GROUNDING_REPLIES,
         {"grounding": GROUNDING_SCORE},
-        trap=["data.box_format=xyxy"],  # sides taken for corners: an empty box, no hit
+        # Both splits together: four expressions more, which have no reply here. 4 of 13.
+        trap=[f"data.split={split}+google_val", "data.expected_samples=14"],
         failed=("000005",),
     )
 
@@ -303,6 +305,8 @@ def indexed(name: str, columns: Mapping[str, str], split: str, config: str = "de
     ]  # fmt: skip
     features = {id_: TEXT, "image": IMAGE, "question": TEXT, "choices": TEXTS, answer: NUMBER,
                 "hint": TEXT, "subject": TEXT}  # fmt: skip
+    # Numbers as options: as a text, the answer 1 would be that of option C.
+    rows[7] |= {"choices": ["3", "2", "1", "0"]}
     replies = choices("(B)")
     by_id = {f"q{int(key)}": reply for key, reply in replies.items()}
     has_ids = columns.get("has_ids") == "yes"
@@ -311,7 +315,7 @@ def indexed(name: str, columns: Mapping[str, str], split: str, config: str = "de
         on_hub(rows, features, split, config),
         by_id if has_ids else replies,
         {"multiple_choice": 100 * 4 / 7},
-        trap=["data.answer_format=text"],  # "1" is no letter: nothing is right
+        trap=["data.answer_format=choice"],  # rows 0 to 6 are errors, and row 7 is wrong: 0 of 1
         failed=("q6" if has_ids else "000006",),
     )
 
@@ -523,7 +527,7 @@ def gqa(name: str) -> Fixture:
         for i in (0, 1, 2, 3, 4, 5, 7):
             (folder / "images" / f"{i}.jpg").write_bytes(png(seed=i))
         return [f"data.path={folder / 'gqa.csv'}", f"data.image_folder={folder / 'images'}",
-                *rows_expected(8)]  # fmt: skip
+                "data.md5=null", *rows_expected(8)]  # fmt: skip
 
     return Fixture(
         name,

@@ -8,20 +8,61 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from torch import Tensor
 
-from ivcprune import cli
+from ivcprune import cli, prefill
 from ivcprune.data.batch import Batch
 from ivcprune.evaluation.module import PredictModule
+from ivcprune.policy import BoundStage
+from ivcprune.selection import Selection
 from ivcprune.statistics import PrefillStatistics
 from ivcprune.testing import tiny_model
+from ivcprune.tokens import VisualTokens
+from published_rules import Image, coordinate_scores
 
 DEPTH = 4
 
 Reply = Callable[[Sequence[float], tuple[int, int], tuple[int, int]], str]
 """How the model would write a true box: (box, original size, input size) -> reply."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a selection saw of a sample.
+
+    Attributes:
+        image: its value vectors and positions, for `published_rules`.
+        special, eligible: of its visual tokens, bool `[N]`.
+        heights: where they are in the image, from 0 at the top to 1, `[N]`.
+    """
+
+    image: Image
+    special: np.ndarray
+    eligible: np.ndarray
+    heights: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: VisualTokens, sample: int) -> Seen:
+        values, real = (x[sample].numpy() for x in tokens.sequence_values())
+        place = np.cumsum(real) - 1  # of each slot among the real tokens
+        own = (tokens.sample == sample)[:, None] & tokens.valid
+        text = tokens.text("after_image")
+        positions = tokens.positions[:, own].numpy().astype(float)
+        scores = coordinate_scores(positions, tokens.inv_freq.numpy().astype(float))
+        return cls(
+            Image(
+                values[:, real].astype(float),
+                place[tokens.slot[own].numpy()].tolist(),
+                place[text.slots[sample][text.mask[sample]].numpy()].tolist(),
+                *scores,
+            ),
+            special=tokens.special[own].numpy(),
+            eligible=tokens.eligible[own].numpy(),
+            heights=tokens.xy[own][:, 1].numpy(),
+        )
 
 
 @dataclass
@@ -33,12 +74,14 @@ class FamilyRun:
         metrics: `metrics.json`.
         visual: visual tokens in each layer's cache, `[layers, B]` for each batch.
         sample_ids: of those batches.
+        chosen_from: by sample, what the selection saw of it.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     visual: list[Tensor] = field(default_factory=list)
     sample_ids: list[list[str]] = field(default_factory=list)
+    chosen_from: dict[str, Seen] = field(default_factory=dict)
 
     @property
     def per_layer(self) -> dict[str, list[int]]:
@@ -75,11 +118,22 @@ def run_family(
     result = FamilyRun()
     generate = PredictModule._generate
 
+    tables: list[list[Seen]] = []
+    check = prefill.checked_selection
+
+    def selected(stage: BoundStage, chosen: Any, tokens: VisualTokens) -> Selection:
+        samples = range(int(tokens.sample.max()) + 1)
+        tables.append([Seen.of(tokens, sample) for sample in samples])
+        return check(stage, chosen, tokens)
+
     def observed(module: PredictModule, batch: Batch) -> tuple[list[str], PrefillStatistics]:
         replies, stats = generate(module, batch)
         n_text = stats.kv_tokens.new_tensor(stats.n_text)
         result.visual.append(stats.kv_tokens - n_text)
-        result.sample_ids.append([sample.id for sample in batch.samples])
+        names = [sample.id for sample in batch.samples]
+        result.sample_ids.append(names)
+        if tables:
+            result.chosen_from |= dict(zip(names, tables.pop(), strict=True))
         for i, sample in enumerate(batch.samples):
             if reply is not None and sample.boxes:
                 size = (sample.width, sample.height)
@@ -102,6 +156,7 @@ def run_family(
     ]
     with monkeypatch.context() as patch:
         patch.setattr(PredictModule, "_generate", observed)
+        patch.setattr(prefill, "checked_selection", selected)
         patch.setattr("sys.argv", ["ivcprune", *arguments])
         cli.main()
     (finished,) = output_dir.glob("default/*/metrics.json")

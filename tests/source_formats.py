@@ -42,13 +42,15 @@ def write_hub(
 ) -> str:
     """A folder in the hub's layout; tables by (config, split). Returns its id, the path."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["---", "configs:"]
+    files: dict[str, list[str]] = {}
     for (config, split), rows in tables.items():
         name = f"{config}-{split}.parquet"
         columns = {column: [row.get(column) for row in rows] for column in features}
         Dataset.from_dict(columns, features=Features(features)).to_parquet(str(folder / name))
-        lines += [f"- config_name: {config}", "  data_files:"]
-        lines += [f"  - split: {split}", f"    path: {name}"]
+        files.setdefault(config, []).append(f"  - split: {split}\n    path: {name}")
+    lines = ["---", "configs:"]
+    for config, splits in files.items():
+        lines += [f"- config_name: {config}", "  data_files:", *splits]
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
     return str(folder)
 

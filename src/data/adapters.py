@@ -11,24 +11,37 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .cells import as_list, as_text, parse_list
+from .cells import as_list, as_text, parse_list, shortened
 
 Row = dict[str, Any]
 Adapter = Callable[[Row], list[Row]]
 
 
+class MissingColumnError(Exception):
+    """The table has no column of this name, whatever the row."""
+
+
 def cell_of(row: Mapping[str, Any], column: str) -> Any:
     """A cell by its column; a dot leads into a struct, as in `image_info.file_name`.
 
+    Returns:
+        the cell; None within a struct that is missing.
+
     Raises:
-        KeyError: there is no such column.
+        MissingColumnError: there is no such column.
+        ValueError: this row's struct is none, or lacks the name.
     """
     if column in row:
         return row[column]
-    cell: Any = row
-    for name in column.split("."):
+    first, *names = column.split(".")
+    if first not in row:
+        raise MissingColumnError(column)
+    cell = row[first]
+    for name in names:
+        if cell is None:
+            return None
         if not isinstance(cell, Mapping) or name not in cell:
-            raise KeyError(column)
+            raise ValueError(f"{column} leads nowhere in {shortened(cell)}")
         cell = cell[name]
     return cell
 
@@ -48,6 +61,8 @@ class Explode:
 
     def __call__(self, row: Row) -> list[Row]:
         cell = cell_of(row, self.column)
+        if cell is None:
+            raise ValueError(f"{self.column} is missing, which is to become a sample or several")
         if self.separator is not None:
             members: list[Any] = [part.strip() for part in as_text(cell).split(self.separator)]
         else:
@@ -150,8 +165,8 @@ class InlineOptions:
     Attributes:
         column: holds the question; the options are taken out of it.
         to: the column that gets the list of their texts.
-        task_without: task of a question without options, written to the column `task`; None = a
-            question without options gets none.
+        task_without: task of a question without options, written to the column `task`; None = the
+            task of all samples.
         task_with: the same for one with options.
     """
 
@@ -167,9 +182,10 @@ class InlineOptions:
             text = text[: match.start()] + text[match.end() :]
         lines = [line.rstrip() for line in text.split("\n")]
         question = "\n".join(line for line in lines if line) if found else text
-        task = self.task_with if found else self.task_without
-        changed = {self.column: question.strip(), self.to: [match[2] for match in found]}
-        return [row | changed | ({"task": task} if task else {})]
+        changed: Row = {self.column: question.strip(), self.to: [match[2] for match in found]}
+        if self.task_with or self.task_without:
+            changed["task"] = self.task_with if found else self.task_without
+        return [row | changed]
 
 
 def _consecutive(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:

@@ -24,6 +24,10 @@ Row = dict[str, Any]
 """One row of a canonical dataset whose images are still encoded."""
 
 
+class UnusableRowError(ValueError):
+    """The source could make no sample of a row; see `error` of `FEATURES`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A sample that could not be turned into model inputs, and why."""
@@ -151,7 +155,14 @@ class Collate:
 
 
 def decode(row: Row, sampler: FrameSampler | None = None) -> Sample:
-    """The sample of a row, its images or the frames of its video decoded as RGB."""
+    """The sample of a row, its images or the frames of its video decoded as RGB.
+
+    Raises:
+        UnusableRowError: the source could make no sample of it.
+        OSError, ValueError, ...: an image or a video is missing or damaged.
+    """
+    if row["error"]:
+        raise UnusableRowError(row["error"])
     images, timing = _frames(row, sampler) if row["video"] else (_images(row), None)
     if images:
         # The decoder applies the EXIF orientation: the columns may speak of the other one.

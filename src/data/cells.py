@@ -18,13 +18,19 @@ import PIL.Image
 ENCODED = {"bytes": None, "path": None}
 """An image that `datasets` has not decoded."""
 
+QUOTED = 80
+"""Characters of a cell in an error message."""
+
+LARGEST = 1e6
+"""Pixels: a coordinate beyond it is none."""
+
 ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is turned; from 5 on its sides are exchanged."""
 
 
 def as_text(cell: Any) -> str:
-    """A cell as text; "" for none. Whole numbers lose the `.0` that a missing value gave them."""
-    if cell is None:
+    """A cell as text; "" for none and nan. Whole numbers lose the `.0` that gaps give them."""
+    if cell is None or cell != cell:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
@@ -39,21 +45,33 @@ def as_list(cell: Any) -> list[Any]:
 
 
 def parse_list(cell: Any) -> list[Any]:
-    """The members of a list that was written as text, `['a', 'b']`; other text is one member."""
+    """The members of a list that was written as text, `['a', 'b']`; other text is one member.
+
+    Raises:
+        ValueError: the text begins as a list and is none.
+    """
     if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "(")):
         return as_list(cell)
     for read in (ast.literal_eval, json.loads):
         try:
             return as_list(read(cell.strip()))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
+    if cell.lstrip().startswith("["):
+        raise ValueError(f"{shortened(cell)} begins as a list and is none")
     return [cell]
+
+
+def shortened(cell: Any) -> str:
+    """A cell as an error message quotes it; one may hold an image of a megabyte."""
+    text = repr(cell)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
 def letter_of(index: int, choices: Sequence[str]) -> str:
     """The letter of the option at a 0-based index."""
-    if not 0 <= index < len(choices):
-        raise ValueError(f"the answer is option {index} of {len(choices)}")
+    if not 0 <= index < min(len(choices), len(ascii_uppercase)):
+        raise ValueError(f"the answer is option {index}, counted from 0, of {len(choices)}")
     return ascii_uppercase[index]
 
 
@@ -70,9 +88,16 @@ def _index(cell: Any, choices: Sequence[str]) -> list[str]:
 
 
 def _choice(cell: Any, choices: Sequence[str]) -> list[str]:
-    if (text := as_text(cell).strip()) not in (options := [c.strip() for c in choices]):
+    options = [choice.strip() for choice in choices]
+    if not (text := as_text(cell).strip()) or text not in options:
         raise ValueError(f"the answer {text!r} is none of the options {list(choices)}")
     return [letter_of(options.index(text), choices)]
+
+
+def _zero_one(cell: Any, choices: Sequence[str]) -> list[str]:
+    if (text := as_text(cell).strip()) not in (words := {"0": "No", "1": "Yes"}):
+        raise ValueError(f"the answer {text!r} is neither 0 nor 1")
+    return [words[text]]
 
 
 ANSWER_FORMATS: dict[str, Callable[[Any, Sequence[str]], list[str]]] = {
@@ -80,7 +105,7 @@ ANSWER_FORMATS: dict[str, Callable[[Any, Sequence[str]], list[str]]] = {
     "listed": lambda cell, choices: [as_text(answer) for answer in parse_list(cell)],
     "index": _index,
     "choice": _choice,
-    "zero_one": lambda cell, choices: [{"0": "No", "1": "Yes"}[as_text(cell)]],
+    "zero_one": _zero_one,
 }
 """How a source writes answers: as they are; as a list written as text; as the 0-based index of an
 option; as the text of an option; as 0 for No and 1 for Yes. (cell, choices) -> answers."""
@@ -106,13 +131,23 @@ BOX_FORMATS: dict[str, Callable[[Sequence[Any]], list[float]]] = {
 
 
 def to_boxes(cell: Any, box_format: str) -> list[list[float]]:
-    """The boxes of a cell: four numbers, a list of such, or four numbers as text."""
-    if isinstance(cell, str):
-        cell = cell.replace(",", " ").strip("[]() ").split()
-    numbers = as_list(cell)
+    """The boxes of a cell: four numbers, a list of such, or four numbers as text.
+
+    Raises:
+        ValueError: it does not hold four numbers, or no box of an image.
+    """
+    numbers = cell.replace(",", " ").strip("[]() ").split() if isinstance(cell, str) else cell
+    numbers = as_list(numbers)
     nested = bool(numbers) and isinstance(numbers[0], list | tuple)
     rows = numbers if nested else [numbers] if numbers else []
-    return [BOX_FORMATS[box_format](row) for row in rows]
+    try:
+        boxes = [BOX_FORMATS[box_format](row) for row in rows]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"the box {shortened(cell)} is not four numbers") from error
+    for x1, y1, x2, y2 in boxes:
+        if not (-LARGEST < x1 <= x2 < LARGEST and -LARGEST < y1 <= y2 < LARGEST):
+            raise ValueError(f"the box {shortened(cell)} is none in pixels, as {box_format}")
+    return boxes
 
 
 def decode_base64(text: str) -> dict[str, Any]:

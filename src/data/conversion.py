@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from .adapters import Adapter, Row, cell_of
+from .adapters import Adapter, MissingColumnError, Row, cell_of
 from .cells import ANSWER_FORMATS, as_list, as_text, file_in, image_size, to_boxes, trim_choices
 from .sample import DEFAULTS, FEATURES
+from .usable import check_storable, check_usable
 
 MISSING: dict[str, frozenset[str]] = {
     "none": frozenset(),
@@ -53,6 +54,9 @@ class Layout(Protocol):
 class Converter:
     """Turns rows of one table into samples.
 
+    A row that cannot be read, or a part of one, becomes a row that says so: see `error` of
+    `FEATURES`.
+
     Attributes:
         images_of: from an image cell to undecoded images.
     """
@@ -64,59 +68,111 @@ class Converter:
         """Columns of samples from rows of a table; `indices` are their numbers in it.
 
         Raises:
-            ValueError: a column is missing, or a cell cannot mean what the layout says.
+            ValueError: the table lacks a column.
         """
         samples: list[Row] = []
         for index, cells in zip(indices, batch.to_pylist(), strict=True):
             row = {column: self._cell(cell) for column, cell in cells.items()}
             try:
                 samples += self._samples_of_row(row, index)
-            except KeyError as error:
+            except MissingColumnError as error:
                 raise ValueError(
                     f"data {self.layout.name!r} has no column {error.args[0]!r}: its columns are "
                     f"{sorted(row)}; correct data.columns, or use a version of the source with it"
                 ) from error
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"data {self.layout.name!r}, row {index}: {error}") from error
         return {column: [sample[column] for sample in samples] for column in FEATURES}
 
     def _cell(self, cell: Any) -> Any:
         return None if isinstance(cell, str) and cell in MISSING[self.layout.missing] else cell
 
     def _samples_of_row(self, row: Row, index: int) -> list[Row]:
-        if not self.layout.has_sample(row):
-            return []
+        try:
+            if not self.layout.has_sample(row):
+                return []
+            rows = self._adapted(row)
+        except MissingColumnError:
+            raise
+        except Exception as error:
+            return [self._unusable(row, index, error)]
+        place = len(rows) > 1
+        return [self._sample_or_error(r, index, k if place else None) for k, r in enumerate(rows)]
+
+    def _adapted(self, row: Row) -> list[Row]:
         rows = [row]
         for adapter in self.layout.adapters:
             rows = [after for before in rows for after in adapter(before)]
-        stems = [self._joined(row, "id", "-") or f"{index:06d}" for row in rows]
-        if len(rows) == 1:
-            return [self._sample(rows[0], stems[0], stems[0])]
-        return [self._sample(row, f"{stems[k]}-{k}", stems[k]) for k, row in enumerate(rows)]
+        return rows
 
-    def _sample(self, row: Row, sample_id: str, stem: str) -> Row:
-        choices = trim_choices(as_list(self._one(row, "choices")))
+    def _sample_or_error(self, row: Row, index: int, place: int | None) -> Row:
+        """The sample of a row, or an error row.
+
+        Args:
+            index: of the table's row.
+            place: of several samples that it becomes; None = the only one.
+        """
+        try:
+            return self._sample(row, index, place)
+        except MissingColumnError:
+            raise
+        # Cells can be wrong in any way, and adapters may be a stranger's: whatever it is, it is the
+        # trouble of this row alone. If it is that of all rows, `TableSource` refuses the table.
+        except Exception as error:
+            return self._unusable(row, index, error, place)
+
+    def _sample(self, row: Row, index: int, place: int | None) -> Row:
+        options = as_list(self._one(row, "choices"))
         images = self.images_of(self._one(row, "image"))
         width, height = image_size(images[0]) if images else (0, 0)
-        metadata = {key: cell_of(row, column) for key, column in self.layout.metadata.items()}
         video = self._joined(row, "video", "/")
         answer = ANSWER_FORMATS[self.layout.answer_format]
-        return DEFAULTS | {
-            "id": sample_id,
-            "group_id": self._joined(row, "group", "-") or stem,
+        sample = DEFAULTS | {
+            "id": _numbered(self._stem(row, index), place),
+            **self._belonging(row, index),
             "task": self._joined(row, "task", "") or self.layout.task,
             "images": images,
             "question": as_text(self._one(row, "question")),
-            "answers": answer(self._one(row, "answer"), choices),
+            "answers": answer(self._one(row, "answer"), [as_text(text) for text in options]),
             "boxes": to_boxes(self._one(row, "box"), self.layout.box_format),
-            "category": self._joined(row, "category", " / "),
             "width": width,
             "height": height,
-            "choices": choices,
+            "choices": trim_choices(options),
             "hint": as_text(self._one(row, "hint")),
-            "metadata": json.dumps(metadata, ensure_ascii=False) if metadata else "",
             "video": file_in(self.layout.video_folder, video) if video else "",
         }
+        check_usable(sample, self.layout.columns, len(options))
+        return sample
+
+    def _stem(self, row: Row, index: int) -> str:
+        """What names the table's row: its own id, else its number."""
+        return self._joined(row, "id", "-") or f"{index:06d}"
+
+    def _belonging(self, row: Row, index: int) -> Row:
+        """What the benchmark's own metric tells samples apart by."""
+        metadata = {key: cell_of(row, column) for key, column in self.layout.metadata.items()}
+        return {
+            "group_id": self._joined(row, "group", "-") or self._stem(row, index),
+            "category": self._joined(row, "category", " / "),
+            "metadata": json.dumps(metadata, ensure_ascii=False) if metadata else "",
+        }
+
+    def _unusable(self, row: Row, index: int, error: Exception, place: int | None = None) -> Row:
+        """A row in the place of a sample, with as much of it as can be read."""
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        about: Row = {"id": _numbered(f"{index:06d}", place), "group_id": "", "question": ""}
+        for read in (
+            lambda: {"id": _numbered(self._stem(row, index), place)},
+            lambda: self._belonging(row, index),
+            lambda: {"question": as_text(self._one(row, "question"))},
+        ):
+            try:
+                known = read()
+                check_storable(known)
+            # What cannot be read, or only after the adapters, stays unknown.
+            except Exception:
+                continue
+            about |= known
+        reason = f"row {index}: {kind}{error}".encode(errors="backslashreplace").decode()
+        return DEFAULTS | about | {"task": self.layout.task, "error": reason}
 
     def _one(self, row: Row, role: str) -> Any:
         """The cell of a role; of several columns, the list of their cells. None without any."""
@@ -129,3 +185,7 @@ class Converter:
 
     def _joined(self, row: Row, role: str, separator: str) -> str:
         return separator.join(filter(None, map(as_text, as_list(self._one(row, role)))))
+
+
+def _numbered(stem: str, place: int | None) -> str:
+    return stem if place is None else f"{stem}-{place}"

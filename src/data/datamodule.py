@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from .batch import Collate, Row
 from .checks import check_at_least
 from .sample import FEATURES
 from .sources import Source
+
+log = logging.getLogger(__name__)
 
 
 class PredictData(LightningDataModule):
@@ -82,6 +85,30 @@ class PredictData(LightningDataModule):
         check_canonical(samples, self.source.name)
         chosen = choose_subset(samples["id"], self.limit, self.subset_seed)
         self._selected = samples.select(chosen)
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Makes error rows of selected samples that cannot be scored: by id, why."""
+        if not reasons:
+            return
+        selected = self.selected
+        changed = {
+            "error": [reasons.get(i, e) for i, e in zip(self.ids, selected["error"], strict=True)],
+            "group_id": [
+                "" if i in reasons else g
+                for i, g in zip(self.ids, selected["group_id"], strict=True)
+            ],
+        }
+        for name, cells in changed.items():
+            kept = selected.remove_columns(name)
+            selected = kept.add_column(name, cells, feature=FEATURES[name])
+        log.warning(
+            "data %r: %d of %d samples cannot be scored (%s) and will be errors in the results",
+            self.source.name,
+            len(reasons),
+            len(selected),
+            next(iter(reasons.values())),
+        )
+        self._selected = selected
 
     @property
     def selected(self) -> datasets.Dataset:

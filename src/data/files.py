@@ -59,6 +59,19 @@ class FileSource(TableSource):
         file = self._fetch(cache_dir)
         self._check_md5(file)
         options: dict[str, Any] = {"split": "train", "cache_dir": str(cache_dir / "datasets")}
+        try:
+            return self._load(file, options)
+        # What a reader raises is its own affair, and wrapped by `datasets`; no row can be told.
+        except Exception as error:
+            if isinstance(error.__cause__, OSError):  # a full disk, not this file
+                raise
+            problem = " ".join(str(error.__cause__ or error).split())
+            raise ValueError(
+                f"{file}, the table of {self.name!r}, cannot be read as {self._ending or 'images'} "
+                f"({problem}): repair the file"
+            ) from error
+
+    def _load(self, file: Path, options: dict[str, Any]) -> Dataset:
         if file.is_dir():
             return load_dataset("imagefolder", data_dir=str(file), **options)
         reader = READERS[self._ending]

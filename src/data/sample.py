@@ -26,9 +26,15 @@ FEATURES = Features(
         "hint": Value("string"),
         "metadata": Value("string"),
         "video": Value("string"),
+        "error": Value("string"),
     }
 )
-"""Columns of every canonical `datasets.Dataset`; sources map their own columns to these."""
+"""Columns of every canonical `datasets.Dataset`; sources map their own columns to these.
+
+`error` says why a row of the source is no sample, "" where it is one. Such a row keeps its place
+and its id; no model sees it, and the results list it among the failed samples. Its `group_id` is ""
+where it cannot be known what the row belongs to.
+"""
 
 DEFAULTS: dict[str, Any] = {
     "images": [],
@@ -41,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "hint": "",
     "metadata": "",
     "video": "",
+    "error": "",
 }
 """What a column holds where a benchmark has nothing to say."""
 
@@ -86,5 +93,5 @@ class Sample:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sample:
-        """A row of a canonical dataset, its images decoded."""
-        return cls(**{name: row[name] for name in FEATURES})
+        """A row of a canonical dataset that is a sample, its images decoded."""
+        return cls(**{name: row[name] for name in FEATURES if name != "error"})

@@ -25,7 +25,7 @@ from .sample import FEATURES
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of every cache file's name: raise it when the same table gives other samples."""
 
 ROLES = ("id", "group", "task", "image", "video", "question", "answer", "choices", "hint",
@@ -112,19 +112,24 @@ class TableSource(ABC):
         return self._images_of
 
     def _images_of(self, cell: Any) -> list[Row]:
-        return [
-            {**image}
-            if isinstance(image, Mapping)
-            else ENCODED | {"path": file_in(self.image_folder, as_text(image))}
-            for image in as_list(cell)
-        ]
+        """The images of a cell; a missing one, in one of several columns say, is left out."""
+        images = [self._image_of(part) for part in as_list(cell)]
+        return [image for image in images if image != ENCODED]
+
+    def _image_of(self, cell: Any) -> Row:
+        if isinstance(cell, Mapping):
+            return {key: cell.get(key) for key in ENCODED}
+        path = as_text(cell)
+        return ENCODED | ({"path": file_in(self.image_folder, path)} if path else {})
 
     def load(self, cache_dir: Path) -> Dataset:
         """All samples in the columns of `FEATURES`; converted once, kept under `cache_dir`.
 
+        Rows that cannot be used keep their places, with the reason in the column `error`.
+
         Raises:
-            ValueError, FileNotFoundError: the table cannot be had, lacks a column, or does not
-                have the expected number of rows.
+            ValueError, FileNotFoundError: the table cannot be had, lacks a column, does not have
+                the expected number of rows, or has none that can be used.
         """
         self._check_folders()
         file = cache_dir / "benchmarks" / f"{self.name}-{self._key()}.arrow"
@@ -132,7 +137,7 @@ class TableSource(ABC):
             self._convert(cache_dir, file)
         samples = Dataset.from_file(str(file))
         try:
-            self._check_samples(len(samples))
+            self._check_samples(samples["error"])
         except ValueError:
             # Whoever corrects the source gets another table from it, not this one.
             file.unlink(missing_ok=True)
@@ -177,16 +182,36 @@ class TableSource(ABC):
                 " says where they are) and name their folder"
             )
 
-    def _check_samples(self, n: int) -> None:
+    def _check_samples(self, errors: Sequence[str]) -> None:
+        n, reasons = len(errors), [error for error in errors if error]
+        if reasons:
+            self._check_usable(n, reasons)
         if self.expected_samples in (None, n):
             return
         message = f"data {self.name!r} gives {n} samples where {self.expected_samples} are expected"
-        if self.samples_certain:
+        if reasons and n < self.expected_samples:
+            log.warning("%s; a row that cannot be used may stand for several", message)
+        elif self.samples_certain:
             raise ValueError(
                 f"{message}: the source has changed, so its scores cannot be compared; use the "
                 "version that has them, or say that you mean it with data.expected_samples=null"
             )
-        log.warning("%s; the expected number is from memory, so check the source", message)
+        else:
+            log.warning("%s; the expected number is not certain, so check the source", message)
+
+    def _check_usable(self, n: int, reasons: Sequence[str]) -> None:
+        if len(reasons) == n:
+            raise ValueError(
+                f"data {self.name!r} has {n} rows and none can be used ({reasons[0]}): correct "
+                "data.columns, data.answer_format or another setting that says what cells mean"
+            )
+        log.warning(
+            "data %r: %d of %d samples cannot be used (%s) and will be errors in the results",
+            self.name,
+            len(reasons),
+            n,
+            reasons[0],
+        )
 
     def _key(self) -> str:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_IN_KEY}

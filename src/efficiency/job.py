@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from ..api import bind, load_policy
-from ..data.checks import check_at_least
+from ..data.checks import check_at_least, check_each_at_least
 from ..evaluation.console import table_console
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -39,6 +39,7 @@ def run(
     warm_up: int,
     rounds: int,
     seconds: float,
+    bare: bool = True,
 ) -> None:
     """Measures every size, prints tables, and writes `efficiency.json`, `README.md` and plots.
 
@@ -51,6 +52,7 @@ def run(
         batch_sizes: samples.
         new_tokens: generated tokens; 1 is the prefill alone.
         warm_up, rounds, seconds: see `measure.take_turns`.
+        bare: also measure the bare model on the lengths of each policy.
 
     Raises:
         ValueError: a number or the name of a policy does not fit (before the model is made), or
@@ -73,7 +75,10 @@ def run(
         log.info("%d visual tokens, batch %d, %d new tokens", n_visual, batch, n_new)
         inputs = _on_device(model.inputs(n_visual, text_tokens, batch), loaded)
         counts = [count(loaded, inputs, policy) for policy in chosen]
-        taken = take_turns(loaded, inputs, chosen, n_new, warm_up, rounds, seconds)
+        lengths = {p.name: c.lengths for p, c in zip(chosen, counts, strict=True) if p.stages}
+        taken = take_turns(
+            loaded, inputs, chosen, n_new, warm_up, rounds, seconds, lengths if bare else None
+        )
         cells.append(_cell(inputs, n_new, layers, counts, taken))
         for grid in tables_of(cells[-1]):
             console.print(grid.rich())
@@ -113,10 +118,7 @@ def _check_numbers(
         "job.new_tokens": new_tokens,
     }
     for name, values in lists.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{name} is {values!r}: give a list, for example [1]")
-        for value in values:
-            check_at_least(name, value, 1)
+        check_each_at_least(name, values, 1)
     check_at_least("job.text_tokens", text_tokens, 1)
     check_at_least("job.warm_up", warm_up, 0)
     check_at_least("job.rounds", rounds, 1)

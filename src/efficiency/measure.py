@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ..api import prune
 from ..models.registry import family_of_model
 from ..policy import PruningPolicy
 from ..pruner import Pruner
+from .bare import recorded_lengths, shortened
 from .clocks import FlopClock, Flops, clock_of, flop_counter
 from .marks import PrefillMarks
 
@@ -34,6 +35,8 @@ class Reading:
         total_ms: of `generate`.
         kv_bytes: keys and values right after the prefill.
         peak_bytes: most memory allocated on the GPU until then, weights included; None on a CPU.
+        bare_ms: of the decoder in the prefill with the policy's lengths but without the pruner, see
+            `bare.shortened`; None where it was not measured.
     """
 
     prefill_ms: float
@@ -44,6 +47,7 @@ class Reading:
     total_ms: float
     kv_bytes: int
     peak_bytes: int | None
+    bare_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Count:
         pruning: what pruning adds.
         average_tokens: visual tokens in the caches, as a share of those before pruning.
         n_visual: visual tokens of a sample.
+        lengths: tokens of the sequence in each decoder layer.
     """
 
     vision: Flops
@@ -62,6 +67,7 @@ class Count:
     pruning: Flops
     average_tokens: float
     n_visual: int
+    lengths: tuple[int, ...]
 
 
 def take_reading(
@@ -93,13 +99,25 @@ def take_reading(
     )
 
 
+def bare_ms(model: Any, inputs: Mapping[str, Any], lengths: Sequence[int]) -> float:
+    """Milliseconds of the decoder in a prefill whose layers see so many tokens, unpruned."""
+    family, clock = family_of_model(model), clock_of(model.device)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    with shortened(model, family, lengths), PrefillMarks(model, family, clock) as marks:
+        _generate(model, inputs, 1)
+    return sum(marks.spent("language"))
+
+
 def count(model: Any, inputs: Mapping[str, Any], policy: PruningPolicy) -> Count:
     """Counts the FLOPs of a prefill, attention by SDPA: kernels of others cannot be counted."""
+    family = family_of_model(model)
     with (
         _countable(model),
         prune(model, policy) as run,
+        recorded_lengths(family.layers(model)) as lengths,
         flop_counter() as counter,
-        PrefillMarks(model, family_of_model(model), FlopClock(counter)) as marks,
+        PrefillMarks(model, family, FlopClock(counter)) as marks,
     ):
         _generate(model, inputs, 1)
     assert run.stats is not None
@@ -110,6 +128,7 @@ def count(model: Any, inputs: Mapping[str, Any], policy: PruningPolicy) -> Count
         pruning=pruning,
         average_tokens=run.stats.average_tokens,
         n_visual=run.stats.n_visual[0],
+        lengths=tuple(lengths[index] for index in sorted(lengths)),
     )
 
 
@@ -121,6 +140,7 @@ def take_turns(
     warm_up: int,
     rounds: int,
     seconds: float,
+    bare: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, list[Reading]]:
     """Readings of each policy by its name, one a round; all rounds in this process.
 
@@ -131,6 +151,8 @@ def take_turns(
         warm_up: rounds that are thrown away.
         rounds: rounds that count.
         seconds: after so long no further round begins; one is always taken.
+        bare: lengths of the layers, by the names of the policies after whose turn the bare model
+            has one.
     """
     readings: dict[str, list[Reading]] = {policy.name: [] for policy in policies}
     begin = time.monotonic()
@@ -141,6 +163,8 @@ def take_turns(
         first = number % len(policies)
         for policy in [*policies[first:], *policies[:first]]:
             reading = take_reading(model, inputs, policy, new_tokens)
+            if bare is not None and policy.name in bare:
+                reading = replace(reading, bare_ms=bare_ms(model, inputs, bare[policy.name]))
             if number >= 0:
                 readings[policy.name].append(reading)
     return readings

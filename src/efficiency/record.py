@@ -20,7 +20,9 @@ EXPLANATION = """\
 Times are medians over rounds in which all policies take turns; ratios are medians, with quartiles,
 of vanilla's time through the policy's in the same round. The limit is the ratio of the FLOPs of the
 language model's prefill by PyTorch's counter, without those of the selection; the causal limit
-counts only the half of attention that a causal kernel computes. Pruning is all that the pruner
+counts only the half of attention that a causal kernel computes. Bare is the same model without the
+pruner, its layers fed as many tokens as the policy leaves them: what it misses of the limit is lost
+in the kernels, what the policy misses of it ("of bare") in pruning. Pruning is all that the pruner
 does: finding the tokens, selecting, compacting, masks."""
 
 
@@ -28,7 +30,7 @@ def facts_of(name: str, loaded: Any, protocol: Mapping[str, Any]) -> dict[str, A
     """Model, machine, versions and protocol."""
     return {
         "model": _model_facts(name, loaded),
-        "environment": _environment(loaded.device),
+        "environment": environment(loaded.device),
         "protocol": dict(protocol),
     }
 
@@ -43,7 +45,8 @@ def _model_facts(name: str, loaded: Any) -> dict[str, Any]:
     }
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
+    """Machine and versions."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),

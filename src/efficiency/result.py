@@ -99,6 +99,12 @@ class Cell:
         assert reached is not None
         return Spread(reached.median / limit, reached.low / limit, reached.high / limit)
 
+    def share_of_bare(self, policy: str) -> Spread | None:
+        """The bare model's time through the pruned one's, both on the policy's lengths."""
+        result = self.policies[policy]
+        pairs = [(r.bare_ms, r.language_ms) for r in result.readings if r.bare_ms is not None]
+        return Spread.of([bare / pruned for bare, pruned in pairs]) if pairs else None
+
     def kv_bytes(self, policy: str) -> float:
         """Keys and values of a sample right after the prefill."""
         return self.policies[policy].readings[0].kv_bytes / self.batch
@@ -118,7 +124,10 @@ class Cell:
 
     def _policy_json(self, name: str) -> dict[str, Any]:
         result = self.policies[name]
-        times = ("prefill_ms", "vision_ms", "language_ms", "pruning_ms", "decode_ms", "total_ms")
+        times = (
+            *("prefill_ms", "vision_ms", "language_ms", "bare_ms"),
+            *("pruning_ms", "decode_ms", "total_ms"),
+        )
         ratios = ("prefill_ms", "language_ms", "decode_ms", "total_ms")
         return {
             "layers": dict(result.layers),
@@ -132,6 +141,7 @@ class Cell:
             "limit_causal": self.causal_limit(name),
             "share_of_limit": asdict(self.share_of_limit(name)),
             "share_of_limit_causal": asdict(self.share_of_limit(name, causal=True)),
+            "share_of_bare": _as_json(self.share_of_bare(name)),
             "overhead_of_vanilla_prefill": asdict(self.overhead(name)),
             "speed_up": {field: _as_json(self.speed_up(name, field)) for field in ratios},
             "times": {field: _as_json(result.spread(field)) for field in times},

@@ -87,10 +87,15 @@ def limit_columns(cell: Cell) -> Grid:
             _ratio(cell.share_of_limit(name)),
             f"{cell.causal_limit(name):.3f}",
             f"{cell.share_of_limit(name, causal=True).median:.3f}",
+            _number(result.spread("bare_ms")),
+            _ratio(cell.share_of_bare(name)),
         ]
         for name, result in cell.policies.items()
     ]
-    header = ["policy", "language ms", "speed-up", "limit", "reached", "causal limit", "reached"]
+    header = [
+        *("policy", "language ms", "speed-up", "limit", "reached", "causal limit", "reached"),
+        *("bare ms", "of bare"),
+    ]
     return Grid(f"{_name(cell)}: against the limit by FLOPs", header, rows)
 
 

@@ -58,9 +58,19 @@ def run(cfg: DictConfig, samples: int, decode: int | None, output_dir: str) -> P
     path = Path(output_dir).expanduser() / f"{source.name}.png"
     if cards:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_contact_sheet(cards, path)
+        missing = draw_contact_sheet(cards, path)
         log.info("samples: %s", path)
+        if missing:
+            log.warning(_without_font(missing))
     return path
+
+
+def _without_font(missing: frozenset[str]) -> str:
+    shown = "".join(sorted(missing)[:20]) + "..." * (len(missing) > 20)
+    return (
+        f"no installed font has {len(missing)} of the characters ({shown}): the picture says where "
+        "they stand, and models get them as they are; a font such as Noto Sans CJK SC shows Chinese"
+    )
 
 
 def _try(

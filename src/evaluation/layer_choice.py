@@ -68,6 +68,7 @@ def report_choice(
     for line in (
         f"chosen: layer {chosen.layer}, of the best mean",
         f"set it for a run:        policy.stages.{stage}.layer={chosen.layer}",
+        f"set it for a model:      model.selection_layer={chosen.layer}",
         f'set it for a checkpoint: "{SELECTION_LAYER}": {chosen.layer} in its config.json',
         f"scores without the samples it was chosen on: job=report job.without={path}",
     ):

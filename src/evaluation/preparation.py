@@ -14,10 +14,9 @@ from ..data.checks import check_at_least
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..judge import Judge
-from ..metrics.aggregators import MEAN, check_metrics
+from ..metrics.aggregators import MEAN, unscorable
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import check_parser
-from ..models.checkpoint import locate
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -83,7 +82,7 @@ def prepare(cfg: DictConfig) -> Plan:
     check_prompts(prompts, data.tasks, spec.name)
     parser, metrics = cfg.data.get("parser", DEFAULT_PARSER), cfg.data.get("metrics", MEAN)
     check_parser(parser, data.tasks)
-    check_metrics(metrics, scored_samples(data.selected))
+    data.refuse(unscorable(metrics, scored_samples(data.selected)))
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
     return Plan(policy, layers, spec, processor, data, logger, judge, parser, metrics, run_dir)
@@ -95,6 +94,4 @@ def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
     Raises:
         ValueError: a stage does not fit the model.
     """
-    family = family_named(spec.family)
-    config = family.read_config(locate(spec.path, spec.revision).config())
-    return bind(policy, family, config).layers
+    return bind(policy, family_named(spec.family), spec.config()).layers

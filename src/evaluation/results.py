@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 DESCRIPTION = ("category", "question")
 """What rows take from the dataset; a sample that could not be read does not bring it along."""
 
-FOR_METRICS = ["id", "group_id", "category", "answers", "metadata"]
+FOR_METRICS = ["id", "group_id", "category", "answers", "metadata", "error"]
 
 
 def complete_failures(rows: Sequence[SampleRow], dataset: Dataset) -> list[SampleRow]:
@@ -64,11 +64,14 @@ def complete_failures(rows: Sequence[SampleRow], dataset: Dataset) -> list[Sampl
 def scored_samples(dataset: Dataset, rows: Sequence[SampleRow] = ()) -> list[ScoredSample]:
     """What a benchmark's metric reads: the samples of a canonical dataset, with their rows' scores.
 
-    A sample without a row has no score.
+    A sample without a row has no score. Of rows that the source could not use, those are left out
+    of which it is not known what they belong to.
     """
     by_id = {row.sample_id: row for row in rows}
     return [
-        _scored(sample, by_id.get(sample["id"])) for sample in dataset.select_columns(FOR_METRICS)
+        _scored(sample, by_id.get(sample["id"]))
+        for sample in dataset.select_columns(FOR_METRICS)
+        if sample["group_id"] or not sample["error"]
     ]
 
 

@@ -12,9 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..build import build_model_spec, build_policy, build_trainer
 from ..data.checks import check_at_least
-from ..models.checkpoint import locate
 from ..models.loading import ModelSpec
-from ..models.registry import family_named
 from ..report.runs import Run, load_run
 from . import predict
 from .layer_choice import LayerScore, report_choice
@@ -89,7 +87,7 @@ def _of_layers(
             f"job.stage is {stage!r}: policy {cfg.policy.name!r} has the stages {sorted(stages)}"
         )
     if layers is None:
-        config = family_named(spec.family).read_config(locate(spec.path, spec.revision).config())
+        config = spec.config()
         layers = range(1, config.get_text_config().num_hidden_layers)
     if not layers:
         raise ValueError("job.layers is empty: give at least one layer, or null for all from 1 on")

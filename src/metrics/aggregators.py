@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from . import multiple_choice, video, yes_no_benchmarks
-from .figures import Aggregator, ScoredSample, evaluate
+from .figures import Aggregator, ScoredSample
 from .ocr_bench import OCRBENCH
 
 MEAN = "mean"
@@ -38,19 +38,32 @@ def aggregator_named(name: str) -> Aggregator:
     return AGGREGATORS[name]
 
 
-def check_metrics(name: str, samples: Iterable[ScoredSample]) -> None:
-    """Fails where the metric cannot be computed for these samples; call it before a run.
+def unscorable(name: str, samples: Iterable[ScoredSample]) -> dict[str, str]:
+    """By id, the samples that the metric cannot take, and why; call it before a run.
 
     Raises:
-        ValueError: unknown name, a category it does not know, or metadata that it needs missing.
+        ValueError: unknown name, or the metric can take none of the samples: a category that it
+            does not know, or metadata that it needs missing.
     """
     if name == MEAN:
-        return
+        return {}
     aggregator = aggregator_named(name)
+    problems = {sample.id: _problem(name, aggregator, sample) for sample in samples}
+    reasons = {sample_id: reason for sample_id, reason in problems.items() if reason}
+    if reasons and len(reasons) == len(problems):
+        raise ValueError(next(iter(reasons.values())))
+    return reasons
+
+
+def _problem(name: str, aggregator: Aggregator, sample: ScoredSample) -> str:
     try:
-        evaluate(aggregator, (replace(sample, score=0.0) for sample in samples), resamples=1)
+        aggregator.cluster(sample)
+        aggregator.tally([replace(sample, score=0.0)])
     except KeyError as error:
-        raise ValueError(
+        return (
             f"data.metrics={name} needs {error} in the metadata of every sample: map it in the "
             "data configuration, or use data.metrics=mean"
-        ) from None
+        )
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -135,6 +135,7 @@ def visual_tokens(
         frequency_axis=frequency_axis.to(device),
         special=_pad(special, device),
         eligible=_pad(eligible, device),
+        all_alike=all(b.special is None and b.eligible is None for b in blocks),
         added=torch.zeros_like(index, dtype=torch.bool),
         seeds=tuple(seeds),
         thumbnail_cell=_thumbnail_cells(blocks, device),

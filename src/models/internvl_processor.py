@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature, InternVLProcessor
@@ -21,6 +21,9 @@ from transformers.video_utils import make_batched_videos
 
 from .internvl_config import convert_config
 from .internvl_tokenizer import load_tokenizer
+
+MOST_PATCHES = 64
+"""Tiles that all images of a sample may have together, as in the published evaluation."""
 
 SYSTEM_MESSAGE = (
     "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的"  # noqa: RUF001
@@ -50,7 +53,7 @@ SYSTEM_MESSAGE<|im_end|>
 {% endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}
-"""
+""".replace("SYSTEM_MESSAGE", SYSTEM_MESSAGE)
 
 
 class InternVLImageTextProcessor(InternVLProcessor):
@@ -102,6 +105,8 @@ class InternVLImageTextProcessor(InternVLProcessor):
     ) -> BatchFeature:
         """See `InternVLProcessor`; `text` holds one placeholder per image and per video."""
         texts = [text] if isinstance(text, str) else text
+        if images is not None:
+            images = self._by_sample(texts, images)
         inputs = ProcessorMixin.__call__(self, images=images, text=text, videos=videos, **kwargs)
         pictures = {"image": _take_images(inputs), "video": _take_videos(inputs)}
         pixels: list[Tensor] = []
@@ -129,10 +134,27 @@ class InternVLImageTextProcessor(InternVLProcessor):
             for number in range(video_inputs["num_frames"][video_idx])
         )
 
+    def _by_sample(self, texts: Sequence[str], images: Any) -> list[list[Any]]:
+        """Images that came flat or by sample, by sample; those that no text names come last."""
+        flat: Iterator[Any] = iter(make_flat_list_of_images(images))  # type: ignore[arg-type]
+        named = [
+            sum(match.lastgroup == "image" for match in self.multimodal_pattern.finditer(sample))
+            for sample in texts
+        ]
+        return [*(list(islice(flat, n)) for n in named), list(flat)]
+
     def _process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
-        processed, replacements = super()._process_images(images, **kwargs)
-        flat: list[Any] = make_flat_list_of_images(images)  # type: ignore[assignment]
-        processed["sizes"] = [self._resized(image, kwargs) for image in flat]
+        """Several images of a sample share `MOST_PATCHES` tiles evenly."""
+        processed: dict[str, list[Any]] = {"pixel_values": [], "num_patches": [], "sizes": []}
+        replacements: list[str] = []
+        for own in filter(None, images):
+            allowed = kwargs.get("max_patches", self.image_processor.max_patches)
+            options = {**kwargs, "max_patches": max(1, min(allowed, MOST_PATCHES // len(own)))}
+            made, texts = super()._process_images(own, **options)
+            processed["pixel_values"] += made["pixel_values"]
+            processed["num_patches"] += map(int, made["num_patches"])
+            processed["sizes"] += [self._resized(image, options) for image in own]
+            replacements += texts
         return processed, replacements
 
     def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
@@ -191,7 +213,7 @@ def chat_processor(folder: Path, config: Mapping[str, Any]) -> InternVLImageText
         image_processor,
         load_tokenizer(folder),
         image_seq_length=native.image_seq_length,
-        chat_template=CHAT_TEMPLATE.replace("SYSTEM_MESSAGE", SYSTEM_MESSAGE),
+        chat_template=CHAT_TEMPLATE,
     )
 
 
@@ -201,9 +223,7 @@ def _take_images(inputs: Any) -> Iterator[tuple[Tensor, Tensor]]:
         return iter(())
     n_tiles = torch.as_tensor(inputs.pop("num_patches")).tolist()
     sizes = torch.as_tensor(inputs.pop("sizes"))
-    tiles = inputs.pop("pixel_values")
-    if not isinstance(tiles, Tensor):
-        tiles = torch.from_numpy(np.stack(tiles))
+    tiles = torch.stack([torch.as_tensor(tile) for tile in inputs.pop("pixel_values")])
     return zip(tiles.split(n_tiles), sizes.split(1), strict=True)
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel, ProcessorMixin
+from jinja2 import Environment, TemplateSyntaxError
+from transformers import PretrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from ..metrics.boxes import BOX_FORMATS
+from .base import SELECTION_LAYER
 from .checkpoint import locate
 from .registry import family_named, family_of
 
@@ -40,6 +42,9 @@ class ModelSpec:
         box_format: how the model writes boxes, a key of `ivcprune.metrics.boxes.BOX_FORMATS`.
         max_new_tokens: limit of the greedy generation.
         strip_final_stop: whether replies are read without the full stop at their end.
+        selection_layer: where IVC-Prune selects; None = as the checkpoint, else the family says.
+        chat_template: Jinja text in the place of the checkpoint's own chat template, which None
+            leaves.
         device_map: None = on one device; "auto" (or another strategy of transformers) spreads the
             layers over all visible GPUs, for models that one does not hold.
     """
@@ -55,6 +60,8 @@ class ModelSpec:
     box_format: str = "plain"
     max_new_tokens: int = 512
     strip_final_stop: bool = False
+    selection_layer: int | None = None
+    chat_template: str | None = None
     device_map: str | None = None
 
     def __post_init__(self) -> None:
@@ -64,15 +71,17 @@ class ModelSpec:
         _require_choice("model.box_format", self.box_format, BOX_FORMATS)
         if self.device_map is not None:
             _require_choice("model.device_map", self.device_map, _DEVICE_MAPS)
-        for field in ("min_pixels", "max_pixels", "max_new_tokens"):
+        smallest = {"min_pixels": 1, "max_pixels": 1, "max_new_tokens": 1, "selection_layer": 0}
+        for field, least in smallest.items():
             value = getattr(self, field)
-            if value is not None and value < 1:
-                raise ValueError(f"model.{field}={value} is too small: allowed is 1 or more")
+            if value is not None and value < least:
+                raise ValueError(f"model.{field}={value} is too small: allowed is {least} or more")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError(
                 f"model.min_pixels={self.min_pixels} is more than model.max_pixels="
                 f"{self.max_pixels}: lower the first or raise the second"
             )
+        _check_template(self.chat_template)
 
     def check(self) -> None:
         """Fails early where loading would fail late; reads no weights.
@@ -92,6 +101,16 @@ class ModelSpec:
                 f"a checkpoint of the family {family!r}: set model.family={family}"
             )
 
+    def config(self) -> PretrainedConfig:
+        """The checkpoint's configuration, its selection layer as asked for; reads no weights."""
+        family = family_named(self.family)
+        return self._asked(family.read_config(locate(self.path, self.revision).config()))
+
+    def _asked(self, config: PretrainedConfig) -> PretrainedConfig:
+        if self.selection_layer is not None:
+            setattr(config, SELECTION_LAYER, self.selection_layer)
+        return config
+
     def fingerprint(self) -> str:
         """The commit of a hub checkpoint, or the sha256 of a local one: part of the run key."""
         return locate(self.path, self.revision).fingerprint()
@@ -102,6 +121,8 @@ class ModelSpec:
         processor: Any = family.load_processor(locate(self.path, self.revision).fetch())
         processor.tokenizer.padding_side = "left"
         family.limit_pixels(processor, self.min_pixels, self.max_pixels)
+        if self.chat_template is not None:
+            processor.chat_template = self.chat_template
         return cast(ProcessorMixin, processor)
 
     def check_attention(self, attention: str, device: torch.device | str | None = None) -> str:
@@ -155,6 +176,7 @@ class ModelSpec:
             )
         if self.device_map is None:
             model = model.to(target)
+        self._asked(model.config)
         return cast(PreTrainedModel, model.eval())
 
 
@@ -186,6 +208,17 @@ def _flash_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     if not is_flash_attn_2_available():
         return "needs the package flash-attn: install it with `pip install 'ivcprune[flash]'`"
     return None
+
+
+def _check_template(template: str | None) -> None:
+    """Raises ValueError where it is no Jinja template."""
+    try:
+        Environment().parse(template or "")
+    except TemplateSyntaxError as error:
+        raise ValueError(
+            f"model.chat_template is no Jinja template (line {error.lineno}: {error.message}): "
+            "mend it, or set null for the checkpoint's own"
+        ) from None
 
 
 def _require_choice(field: str, value: str, allowed: Collection[str]) -> None:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import math
 import textwrap
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.patches import Rectangle
 from PIL.Image import Image
+
+from .fonts import Lettering, lettering_for
 
 COLUMNS = 4
 WIDTH, IMAGE_HEIGHT, LINE_HEIGHT = 4.0, 2.6, 0.12
 """Of a card, of its image and of a line of its text, in inches."""
 CHARACTERS, LINES = 52, 12
 """In a line of text; lines of a prompt."""
-CHINESE_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei"),
-    *("WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
-)
-"""Fonts with Chinese characters, which that of matplotlib lacks; installed ones are used."""
 LONGEST_SIDE = 480
 """Pixels of an image on a card."""
 BOX_COLOUR = "#009e60"
@@ -49,9 +43,15 @@ class Card:
     boxes: Sequence[Sequence[float]] = ()
 
 
-def draw_contact_sheet(cards: Sequence[Card], path: Path) -> None:
-    """Draws at least one card into a PNG file."""
-    texts = [_text(card) for card in cards]
+def draw_contact_sheet(cards: Sequence[Card], path: Path) -> frozenset[str]:
+    """Draws at least one card into a PNG file.
+
+    Returns:
+        The characters that no installed font has; a note stands in their places.
+    """
+    words = "".join(part for card in cards for part in (card.title, card.prompt, card.target))
+    lettering = lettering_for(f"→ · {words}")
+    texts = [_text(card, lettering) for card in cards]
     columns = min(COLUMNS, len(cards))
     rows = math.ceil(len(cards) / columns)
     text_height = LINE_HEIGHT * (2 + max(text.count("\n") + 1 for text in texts))
@@ -63,18 +63,17 @@ def draw_contact_sheet(cards: Sequence[Card], path: Path) -> None:
     )
     for i, (card, text) in enumerate(zip(cards, texts, strict=True)):
         row, column = divmod(i, columns)
-        _draw_image(figure.add_subplot(grid[2 * row, column]), card)
-        _write_text(figure.add_subplot(grid[2 * row + 1, column]), text)
-    with warnings.catch_warnings():
-        # Characters that no installed font has are drawn as boxes: one warning each is too much.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, format="png", dpi=100)
+        _draw_image(figure.add_subplot(grid[2 * row, column]), card, lettering)
+        _write_text(figure.add_subplot(grid[2 * row + 1, column]), text, lettering)
+    figure.savefig(path, format="png", dpi=100)
+    return lettering.missing
 
 
-def _draw_image(axes: Axes, card: Card) -> None:
+def _draw_image(axes: Axes, card: Card, lettering: Lettering) -> None:
     axes.set_axis_off()
     axes.set_anchor("NW")
-    axes.set_title(f"{card.title} · {card.note}", fontsize=7, loc="left", parse_math=False)
+    title = lettering.legible(f"{card.title} · {card.note}")
+    axes.set_title(title, fontsize=7, loc="left", parse_math=False, family=list(lettering.families))
     if card.image is None:
         return
     image = card.image.copy()
@@ -86,27 +85,22 @@ def _draw_image(axes: Axes, card: Card) -> None:
         axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=BOX_COLOUR, linewidth=2))
 
 
-def _write_text(axes: Axes, text: str) -> None:
+def _write_text(axes: Axes, text: str, lettering: Lettering) -> None:
     axes.set_axis_off()
     axes.text(
-        0, 1, text, fontsize=7, va="top", family=_fonts(), parse_math=False,
+        0, 1, text, fontsize=7, va="top", family=list(lettering.families), parse_math=False,
         transform=axes.transAxes,
     )  # fmt: skip
 
 
-def _text(card: Card) -> str:
+def _text(card: Card, lettering: Lettering) -> str:
     """Prompt and target in lines that fit a card."""
-    prompt = [wrapped for line in card.prompt.split("\n") for wrapped in _wrap(line)]
+    lines = lettering.legible(card.prompt).split("\n")
+    prompt = [wrapped for line in lines for wrapped in _wrap(line)]
     if len(prompt) > LINES:
         prompt = [*prompt[: LINES - 1], "..."]
-    return "\n".join([*prompt, *_wrap(f"→ {card.target}")[:2]])
+    return "\n".join([*prompt, *_wrap(f"→ {lettering.legible(card.target)}")[:2]])
 
 
 def _wrap(line: str) -> list[str]:
     return textwrap.wrap(line, CHARACTERS) or [""]
-
-
-@cache
-def _fonts() -> list[str]:
-    installed = set(get_font_names())
-    return ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]

@@ -27,6 +27,13 @@ def comparable(runs: Iterable[Run]) -> list[list[Run]]:
     return sorted(groups.values(), key=lambda group: -max(run.finished for run in group))
 
 
+def same_but_for_data(run: Run) -> str:
+    """What a run shares with runs of other benchmarks that may be put together with it."""
+    origins = [run.environment.get(name) for name in ORIGINS]
+    judge = (run.judge or {}).get("name")
+    return _canonical(run.model, run.config.get("model"), _choices(run), origins, judge)
+
+
 def label_runs(runs: Sequence[Run]) -> dict[str, str]:
     """By run key: the policy, and where several runs share it, the settings that differ."""
     by_policy: dict[str, list[Run]] = defaultdict(list)

@@ -7,11 +7,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ..groups import data_pools
 from .comparison import compare
 from .html import render_page
 from .leave_out import leave_out, read_ids
 from .paper.drawings import write_drawings
 from .paper.job import report_tables
+from .pooling import pooled_runs
 from .runs import load_runs, unfinished_runs
 from .table import render
 
@@ -19,7 +21,9 @@ MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""
 
 
-def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
+def run(
+    cfg: DictConfig, gallery: int = 6, without: str | None = None, efficiency: str | None = None
+) -> None:
     """Prints the comparison of all finished runs and writes `report.html` beside them.
 
     Of an experiment of the paper, its tables are printed in the place of the comparisons; of a
@@ -29,6 +33,7 @@ def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
         cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
         gallery: how many samples are shown in pictures.
         without: a `layer_choice.json`, whose samples are left out of every figure.
+        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3.
 
     Raises:
         FileNotFoundError: the experiment has no finished run.
@@ -47,7 +52,7 @@ def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     unfinished = unfinished_runs(experiment)
     if not runs:
         raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
-    comparisons = compare(runs)
+    comparisons = compare([*runs, *pooled_runs(runs, data_pools())])
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
@@ -55,7 +60,7 @@ def run(cfg: DictConfig, gallery: int = 6, without: str | None = None) -> None:
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    written = report_tables(tables, experiment, runs, console) if tables else []
+    written = report_tables(tables, experiment, runs, console, efficiency) if tables else []
     if without is not None:
         console.print(f"without the samples of {without}\n", highlight=False, soft_wrap=True)
     if unfinished:

@@ -41,6 +41,17 @@ class Selector(ABC):
         A method that also merges states or adds tokens returns a `Selection`.
         """
 
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        """How many tokens of each row `select` keeps; None where only the device knows.
+
+        What is known saves the wait for the device that every stage otherwise costs.
+        """
+        return None
+
+    def at_most(self, tokens: VisualTokens) -> list[int] | None:
+        """No more than so many tokens of each row are kept; None where only the device knows."""
+        return self.sizes(tokens)
+
     def with_keep(self, keep: float) -> Selector:
         """The same selector with another total budget: a share of the original tokens.
 
@@ -205,6 +216,11 @@ class Ranked(Budget):
 
     def select(self, tokens: VisualTokens) -> Tensor:
         return top(self.score(tokens), tokens.eligible & tokens.valid, self.budget(tokens))
+
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        # a subclass with a `select` of its own may keep other numbers
+        is_top = type(self).select is Ranked.select
+        return self.budget(tokens) if is_top and tokens.all_alike else None
 
 
 def top(score: Tensor, candidates: Tensor, k: Sequence[int] | Tensor) -> Tensor:

@@ -42,6 +42,13 @@ class Union(Selector):
         masks = [mask_of(member, tokens) for member in self.named.values()]
         return torch.stack(masks).any(dim=0)
 
+    def at_most(self, tokens: VisualTokens) -> list[int] | None:
+        bounds = [member.at_most(tokens) for member in self.named.values()]
+        known = [bound for bound in bounds if bound is not None]
+        if len(known) < len(bounds):
+            return None
+        return [min(sum(of_row), n) for *of_row, n in zip(*known, tokens.count, strict=True)]
+
     def with_keep(self, keep: float) -> Selector:
         """The members stay, and the ranking with the largest share fills up to `keep`."""
         name = self._filling
@@ -102,6 +109,15 @@ class TopUp(OneBudget):
         k = first.sum(dim=1).maximum(total.to(first.device, non_blocking=True))
         score = self.then.score(tokens).masked_fill(first, torch.inf)
         return top(score, first | (tokens.eligible & tokens.valid), k)
+
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        first = self.first.at_most(tokens)
+        if first is None or not tokens.all_alike:
+            return None
+        total = counts(tokens, self.keep, self.of, self.rounding)
+        if any(most > n for most, n in zip(first, total, strict=True)):
+            return None  # `first` alone may be more than the total
+        return [min(n, now) for n, now in zip(total, tokens.count, strict=True)]
 
     def with_keep(self, keep: float) -> Selector:
         return replace(self, first=self.first.within(keep), keep=keep, of="original")
@@ -178,6 +194,12 @@ class Per(Around):
         if isinstance(chosen, Selection):
             return selection_to_parent(tokens, groups, chosen)
         return groups.to_parent(chosen)
+
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        return self.selector.sizes(tokens) if tokens.is_grouped(self.scope) else None
+
+    def at_most(self, tokens: VisualTokens) -> list[int] | None:
+        return self.selector.at_most(tokens) if tokens.is_grouped(self.scope) else None
 
 
 @dataclass(frozen=True)

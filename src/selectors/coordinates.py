@@ -11,6 +11,9 @@ from torch import Tensor
 from ..tokens import VisualTokens
 from .base import Budget, check_choice, top
 
+MOST_RANKINGS = 4
+"""Of the scorers here: V and U of two axes."""
+
 CoordinateScorer = Callable[[VisualTokens], Tensor]
 """Rankings of the tokens, float32 `[K, R, N]`; the best of each are coordinates."""
 
@@ -95,6 +98,12 @@ class IVCSelector(Budget):
         candidates = tokens.valid.repeat(n_rankings, 1)
         chosen = top(rankings.flatten(0, 1), candidates, k * n_rankings)
         return chosen.view_as(rankings).any(dim=0)
+
+    def at_most(self, tokens: VisualTokens) -> list[int] | None:
+        """Twice the budget, or a token of each ranking; others' scorers may have any number."""
+        if not isinstance(self.coordinates, str):
+            return None
+        return [max(MOST_RANKINGS, 2 * n) if n else 0 for n in self.budget(tokens)]
 
     def with_keep(self, keep: float) -> IVCSelector:
         raise ValueError(

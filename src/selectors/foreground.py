@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..tokens import Signal, TextSpan, VisualTokens
 from .base import Ranked, check_choice, columns_of
-from .spread import or_spread
+from .spread import score_or_spread
 
 Softmax = Literal["image", "sequence"]
 Heads = Literal["mean", "flatten"]
@@ -100,7 +100,7 @@ class SeedSelector(ValueSimilarity):
 
     def score(self, tokens: VisualTokens) -> Tensor:
         received, n_text = self.text_similarity(tokens)
-        return or_spread(received / n_text.clamp(min=1)[:, None], n_text)
+        return score_or_spread(tokens, received / n_text.clamp(min=1)[:, None], n_text)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class RefineSelector(ValueSimilarity):
         queries = tokens.values()[rows, :, columns].transpose(1, 2)
         received = from_text + self.similarity(tokens, queries, mask)
         mean = received / (n_text + n_seeds).clamp(min=1)[:, None]
-        return or_spread(mean, n_text)
+        return score_or_spread(tokens, mean, n_text)
 
 
 def similarity_received(

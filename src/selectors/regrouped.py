@@ -14,6 +14,8 @@ def selection_to_parent(tokens: VisualTokens, groups: VisualTokens, chosen: Sele
 
     An added token joins the row that its origin is in.
     """
+    if groups is tokens:
+        return chosen
     merged, added = chosen.merged, chosen.added
     return Selection(
         groups.to_parent(chosen.keep),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..tokens import Signal, VisualTokens
 from .base import Ranked
-from .spread import or_spread
+from .spread import score_or_spread
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,4 @@ class SparseVLMSelector(Ranked):
         raters = tokens.raters()
         n_raters = raters.mask.sum(dim=1).to(tokens.device)[tokens.sample]
         received = tokens.attention(raters, layer="previous").sum(dim=1)
-        return or_spread(received / n_raters.clamp(min=1)[:, None], n_raters)
+        return score_or_spread(tokens, received / n_raters.clamp(min=1)[:, None], n_raters)

@@ -14,6 +14,11 @@ _BITS = 10
 """Of a row or column of a grid: more lines than any picture has."""
 
 
+def score_or_spread(tokens: VisualTokens, score: Tensor, n_asking: Tensor) -> Tensor:
+    """As `or_spread`, which has nothing to do where every sample is known to have text."""
+    return score if tokens.all_with_text else or_spread(score, n_asking)
+
+
 def or_spread(score: Tensor, n_asking: Tensor) -> Tensor:
     """The score, or an even spread over the rows for which nobody is there to ask.
 

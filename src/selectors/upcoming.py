@@ -9,7 +9,7 @@ from torch import Tensor
 from ..tokens import Signal, TextSpan, VisualTokens
 from .base import Ranked, check_choice
 from .foreground import similarity_received
-from .spread import or_spread
+from .spread import score_or_spread
 
 
 @dataclass(frozen=True)
@@ -47,4 +47,4 @@ class UpcomingSimilaritySelector(Ranked):
         keys = values[rows, :, tokens.slot].transpose(1, 2)
         received = similarity_received(queries, mask, keys, tokens.valid)
         n_text = mask.sum(dim=1)
-        return or_spread(received / n_text.clamp(min=1)[:, None], n_text)
+        return score_or_spread(tokens, received / n_text.clamp(min=1)[:, None], n_text)

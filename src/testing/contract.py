@@ -19,6 +19,7 @@ RULES: Mapping[str, Rule] = {
     "inputs unchanged": rules.inputs_unchanged,
     "determinism": rules.determinism,
     "budget": rules.budget,
+    "sizes": rules.sizes,
     "padding": rules.padding,
     "row order": rules.row_order,
     "batch equals singles": rules.batch_equals_singles,

@@ -74,6 +74,19 @@ def states(selector: Selector) -> str | None:
     return wrong_states_of(selector, recorded_tokens(SAMPLES))
 
 
+def sizes(selector: Selector) -> str | None:
+    """`sizes` and `at_most` are true where they say anything."""
+    for samples in (SAMPLES, SAMPLES[:1], *((sample,) for sample in LITTLE)):
+        tokens = recorded_tokens(samples)
+        kept = (decision(selector, tokens).keep & tokens.valid).sum(dim=1).tolist()
+        exact, most = selector.sizes(tokens), selector.at_most(tokens)
+        if exact is not None and exact != kept:
+            return f"sizes says {exact}, but select keeps {kept} tokens of each row"
+        if most is not None and any(n > m for n, m in zip(kept, most, strict=True)):
+            return f"at_most says {most}, but select keeps {kept} tokens of each row"
+    return None
+
+
 def declared_signals(selector: Selector) -> str | None:
     """The signals in `needs` are all that it asks for: hooks are placed for those only."""
     selector.select(replace(recorded_tokens(SAMPLES), needs=signals_of(selector)))

@@ -54,6 +54,9 @@ class RecordedSignals:
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)
 
+    def text_counts(self) -> list[int]:
+        return self.text.n_all
+
     def last_token(self) -> Queries:
         last = torch.full_like(self.valid[:, :1], self.valid.shape[1] - 1, dtype=torch.long)
         return Queries(last, torch.ones_like(last, dtype=torch.bool))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
+from PIL.Image import Image
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..data.sample import Sample
 from ..data.scenes import load_scenes
 from ..data.scenes.drawing import draw
-from ..data.scenes.questions import ask, ground
-from ..data.scenes.scene import BENCHMARK_LEVEL, Level, sample_scene
-from .packing import Batch, Packed, Packer
+from ..data.scenes.questions import Question, ask, ground
+from ..data.scenes.scene import BENCHMARK_LEVEL, Level, Scene, sample_scene
 
 CURRICULUM = (
     (0.10, Level(tokens=(6, 8), things=(1, 3))),
@@ -24,8 +25,31 @@ CURRICULUM = (
     (1.00, BENCHMARK_LEVEL),
 )
 """Share of training up to which each level lasts."""
-QUESTIONS = (ground, ground, ground, ground, ask, ask, ask, ask)
-"""What each training image is asked."""
+
+Asking = Callable[[np.random.Generator, Scene], Question]
+
+
+class BatchMaker(Protocol):
+    """Makes training batches of images and their questions."""
+
+    def pack(self, scene: Scene, image: Image, questions: Sequence[Question]) -> Any:
+        """One image with its questions."""
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        """A batch of such."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is drawn and asked in training.
+
+    Attributes:
+        questions: asked about each image.
+        level: how hard the scenes are, at a share of training in [0, 1].
+    """
+
+    questions: Sequence[Asking]
+    level: Callable[[float], Level]
 
 
 def level_at(progress: float) -> Level:
@@ -33,53 +57,74 @@ def level_at(progress: float) -> Level:
     return next((level for end, level in CURRICULUM if progress < end), BENCHMARK_LEVEL)
 
 
-class SceneStream(IterableDataset[Batch]):
+def benchmark_level(progress: float) -> Level:
+    """The level of the benchmark all the time."""
+    return BENCHMARK_LEVEL
+
+
+FROM_SCRATCH = Lessons((*[ground] * 4, *[ask] * 4), level_at)
+AS_IN_THE_BENCHMARK = Lessons((ground, ask), benchmark_level)
+
+
+class SceneStream(IterableDataset[Any]):
     """Endless training batches, drawn when they are needed.
 
     Batch `step` of process `rank` depends on nothing but these two numbers and the seed, so that
     training goes on from a checkpoint with the batches that it has not seen yet.
 
     Args:
+        maker, lessons: what is made of which questions.
         batch_size: images per batch and process.
         steps: of the whole training; decides where the curriculum stands.
         start: the first step to draw.
     """
 
     def __init__(
-        self, packer: Packer, *, batch_size: int, steps: int, seed: int, rank: int, start: int
+        self,
+        maker: BatchMaker,
+        lessons: Lessons,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        rank: int,
+        start: int,
     ) -> None:
-        self.packer = packer
+        self.maker = maker
+        self.lessons = lessons
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
         self.rank = rank
         self.start = start
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         step = self.start
         while True:
             rng = np.random.default_rng([self.seed, self.rank, step])
-            level = level_at(step / self.steps)
-            yield self.packer.collate([self._packed(rng, level) for _ in range(self.batch_size)])
+            level = self.lessons.level(step / self.steps)
+            yield self.maker.collate([self._packed(rng, level) for _ in range(self.batch_size)])
             step += 1
 
-    def _packed(self, rng: np.random.Generator, level: Level) -> Packed:
+    def _packed(self, rng: np.random.Generator, level: Level) -> Any:
         scene = sample_scene(rng, "train", level)
-        questions = [kind(rng, scene) for kind in QUESTIONS]
-        return self.packer.pack(scene, draw(scene, rng), questions)
+        questions = [asked(rng, scene) for asked in self.lessons.questions]
+        return self.maker.pack(scene, draw(scene, rng), questions)
 
 
 class TinyData(LightningDataModule):
     """The training stream and a fixed set of validation samples, each split over the processes.
 
     Args:
+        maker, lessons: of the stream.
         batch_size: images per step of all processes together.
         cache_dir: where the validation samples are kept.
     """
 
     def __init__(
         self,
-        packer: Packer,
+        maker: BatchMaker,
+        lessons: Lessons,
         *,
         batch_size: int,
         steps: int,
@@ -88,17 +133,19 @@ class TinyData(LightningDataModule):
         cache_dir: Path,
     ) -> None:
         super().__init__()
-        self.packer = packer
+        self.maker = maker
+        self.lessons = lessons
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
         self.validation_samples = validation_samples
         self.cache_dir = cache_dir
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         trainer = self._attached()
         stream = SceneStream(
-            self.packer,
+            self.maker,
+            self.lessons,
             batch_size=self.batch_size // trainer.world_size,
             steps=self.steps,
             seed=self.seed,

@@ -1,4 +1,4 @@
-"""Plain, unpruned answers of a model that is being trained."""
+"""Answers of a model that is being trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ MAX_NEW_TOKENS = 5
 def answer(
     model: Any, processor: Any, samples: Sequence[Sample], prompts: Mapping[str, str]
 ) -> list[str]:
-    """Greedy answers to a left-padded batch of samples."""
+    """Greedy answers to a batch of samples."""
+    inputs = encode(processor, samples, prompts).to(model.device)
+    tokens = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS)
+    new = tokens[:, inputs["input_ids"].shape[1] :]
+    answers: list[str] = processor.batch_decode(new, skip_special_tokens=True)
+    return answers
+
+
+def encode(processor: Any, samples: Sequence[Sample], prompts: Mapping[str, str]) -> Any:
+    """The left-padded prompts of samples."""
     texts = [
         processor.apply_chat_template(
             to_messages(sample, prompts), add_generation_prompt=True, tokenize=False
@@ -28,13 +37,9 @@ def answer(
         for sample in samples
     ]
     images = [sample.images for sample in samples]
-    inputs = processor(
+    return processor(
         text=texts, images=images, padding=True, padding_side="left", return_tensors="pt"
-    ).to(model.device)
-    tokens = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS)
-    new = tokens[:, inputs["input_ids"].shape[1] :]
-    answers: list[str] = processor.batch_decode(new, skip_special_tokens=True)
-    return answers
+    )
 
 
 def scores_by_task(samples: Sequence[Sample], answers: Sequence[str]) -> dict[str, list[float]]:

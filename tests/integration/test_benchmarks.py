@@ -16,7 +16,7 @@ import pytest
 from datasets import Dataset
 from omegaconf import OmegaConf
 
-from benchmark_fixtures import FIXTURES, Fixture
+from benchmark_fixtures import FIXTURES, REFUSAL, Fixture
 from ivcprune.build import build_source, compose
 from ivcprune.data.batch import decode
 from ivcprune.data.datamodule import check_canonical
@@ -29,10 +29,11 @@ from ivcprune.evaluation import results
 from ivcprune.evaluation.run_directory import new_status
 from ivcprune.evaluation.sample_log import SampleRow
 from ivcprune.groups import data_groups
-from ivcprune.metrics.aggregators import check_metrics
+from ivcprune.metrics.aggregators import unscorable
 from ivcprune.metrics.scoring import Conventions, check_parser, read_reply
 from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
+TABLE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 DOCS = Path(__file__).parents[2] / "docs" / "adding_a_benchmark.md"
 BY_NAME = {fixture.name: fixture for fixture in FIXTURES}
 PROFILES = ("qwen_custom", "internvl", "deepseek_vl2", "llava")
@@ -110,7 +111,7 @@ def figures(fixture: Fixture, folder: Path, *overrides: str) -> Figures:
     overrides = (*fixture.write(folder), *overrides)
     how, source, samples = load(fixture.name, folder, list(overrides))
     check_parser(how["parser"], samples["task"])
-    check_metrics(how["metrics"], results.scored_samples(samples))
+    assert not unscorable(how["metrics"], results.scored_samples(samples))
     rows = predict(fixture, source, samples, how["parser"])
     own = results.benchmark_scores(how["metrics"], samples, rows)
     metrics = results.metrics(rows, new_status(), own)
@@ -126,6 +127,30 @@ def test_every_benchmark_has_a_fixture() -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
+def test_every_fixture_holds_what_can_go_wrong(name: str) -> None:
+    fixture = BY_NAME[name]
+    replies = list(fixture.replies.values())
+    assert len(replies) >= 8
+    assert REFUSAL in replies
+    assert fixture.failed  # an image or video that is missing or damaged
+    assert fixture.trap
+    if fixture.expected.keys() & {"circular_accuracy"}:
+        assert {str(int(key) % 1_000_000) for key in fixture.replies} < set(fixture.replies)
+
+
+def test_every_benchmark_is_in_the_documented_table() -> None:
+    """With the number of its samples and its task."""
+    rows = [line.split("|") for line in TABLE.read_text("utf-8").splitlines() if "|" in line]
+    cells = {row[1].strip(" `"): row for row in rows if len(row) == 9}
+    for name in BY_NAME:
+        cfg = compose([f"data={name}"]).data
+        assert str(cfg.expected_samples) in cells[name][3]
+        assert f"`{cfg.task}`" in cells[name][4]
+        assert cells[name][6].strip()
+        assert ("md5" in cells[name][7]) == (cfg.get("md5") is not None)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
 def test_replies_come_to_the_figures_worked_by_hand(name: str, tmp_path: Path) -> None:
     fixture = BY_NAME[name]
     found = figures(fixture, tmp_path)
@@ -133,7 +158,6 @@ def test_replies_come_to_the_figures_worked_by_hand(name: str, tmp_path: Path) -
     assert values == pytest.approx(fixture.expected)
     assert set(found.headline) <= set(fixture.expected)
     assert tuple(found.failed) == fixture.failed
-    assert len(fixture.replies) >= 8
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -11,6 +11,8 @@ from PIL import Image
 from benchmark_fixtures import FIXTURES
 from ivcprune.build import build_job, compose
 from ivcprune.report.contact_sheet import Card, draw_contact_sheet
+from ivcprune.report.fonts import lettering_for
+from source_formats import as_base64, png, write_table
 
 BY_NAME = {fixture.name: fixture for fixture in FIXTURES}
 
@@ -64,11 +66,41 @@ def test_cards_are_as_high_as_their_text(tmp_path: Path) -> None:
     assert one < many < endless < 2 * one
 
 
-@pytest.mark.filterwarnings("error")
-def test_characters_without_a_font_are_drawn_without_a_warning_each(tmp_path: Path) -> None:
-    card = Card("a · vqa", None, "images: 0", "这是什么?", "$B$")
-    draw_contact_sheet([card], tmp_path / "sheet.png")
-    assert (tmp_path / "sheet.png").stat().st_size > 0
+NOWHERE = "\U0010fffd"
+"""A character that no font has."""
+
+
+@pytest.mark.filterwarnings("error")  # matplotlib warns of each character that it draws as a box
+def test_characters_without_a_font_are_named_where_they_stand(tmp_path: Path) -> None:
+    text = f"{NOWHERE * 3} and 这是什么?"
+    card = Card(f"{NOWHERE} · vqa", None, "images: 0", text, "$B$")
+    missing = draw_contact_sheet([card], tmp_path / "sheet.png")
+    assert NOWHERE in missing
+    assert missing <= set(text)
+    shown = lettering_for(text).legible(text)
+    assert shown.startswith("[3 characters without a font] and ")
+    assert not missing & set(shown)
+
+
+def test_an_installed_font_is_found_for_what_the_first_one_lacks() -> None:
+    # An arc, which DejaVu Sans Mono has, of matplotlib as well, and DejaVu Sans has not.
+    lettering = lettering_for("a\u2312")
+    assert lettering.families[0] == "DejaVu Sans"
+    assert len(lettering.families) == 2
+    assert lettering.missing == frozenset()
+    assert lettering_for("plain").families == ("DejaVu Sans",)
+
+
+def test_missing_fonts_are_told_on_the_console(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"index": "0", "image": as_base64(png()), "question": NOWHERE, "answer": "A",
+           "category": ""} | dict(zip("ABCD", "wxyz", strict=True))  # fmt: skip
+    write_table(tmp_path / "t.tsv", [row])
+    options = [f"data.path={tmp_path / 't.tsv'}", "data.md5=null", "data.expected_rows=null"]
+    with caplog.at_level(logging.WARNING, logger="ivcprune"):
+        check(tmp_path, "data=mmstar", *options, "data.expected_samples=1")
+    assert f"no installed font has 1 of the characters ({NOWHERE})" in caplog.text
 
 
 def test_a_wrong_number_of_rows_stops_it(tmp_path: Path) -> None:

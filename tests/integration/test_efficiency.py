@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from torch.utils._pytree import tree_leaves
 
 from ivcprune.api import load_policy, prune
 from ivcprune.build import build_job, compose
-from ivcprune.efficiency.clocks import Clock, Flops
+from ivcprune.efficiency.bare import shortened
+from ivcprune.efficiency.clocks import Clock, FlopClock, Flops, flop_counter
 from ivcprune.efficiency.job import run
 from ivcprune.efficiency.marks import PrefillMarks
-from ivcprune.efficiency.measure import count, take_reading
+from ivcprune.efficiency.measure import count, take_reading, take_turns
 from ivcprune.efficiency.subjects import NATIVE_RESOLUTION, TEXT_BEFORE, RandomModel
 from ivcprune.models.registry import family_of_model
 from ivcprune.policy import PruningPolicy, Stage
@@ -27,6 +29,7 @@ VISUAL, TEXT = 36, 30
 LENGTH = VISUAL + TEXT
 VANILLA = PruningPolicy(name="none")
 COORDINATES = PruningPolicy({"select": Stage(STAGE, IVCSelector(keep=0.25))}, name="coordinates")
+STAGES = ("early", "middle", "late")
 CONFIGS = Path(__file__).parents[1] / "data" / "model_configs"
 
 
@@ -116,6 +119,37 @@ def test_flops_of_a_selection_are_not_the_language_models(model, inputs):
     kept = VISUAL // 2
     whole, pruned = layer_flops(model.config, LENGTH), layer_flops(model.config, TEXT + kept)
     assert counts.language.total == STAGE * whole.total + (DEPTH - STAGE) * pruned.total
+
+
+# The bare model ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_type", NATIVE_RESOLUTION)
+def test_the_bare_model_computes_what_the_policy_leaves_and_nothing_else(model_type):
+    tiny = subject(model_type)
+    bare, given = tiny.load("sdpa"), tiny.inputs(VISUAL, TEXT, 2)
+    policy = load_policy(
+        "pdrop", *(f"stages.{name}.layer={layer}" for layer, name in enumerate(STAGES, 1))
+    )
+    counts = count(bare, given, policy)
+    assert counts.lengths == tuple(TEXT + int(VISUAL * share) for share in (1.0, 0.7, 0.35, 0.175))
+    before = hooks(bare)
+    with (
+        shortened(bare, family_of_model(bare), counts.lengths),
+        flop_counter() as counter,
+        PrefillMarks(bare, family_of_model(bare), FlopClock(counter)) as marks,
+    ):
+        bare.generate(**given, max_new_tokens=1)
+    assert sum(marks.spent("language"), Flops()) == counts.language
+    assert hooks(bare) == before
+
+
+def test_a_bare_reading_is_that_of_the_language_model(model, inputs):
+    taken = take_turns(
+        model, inputs, [VANILLA, COORDINATES], 2, 0, 2, 1e6, {"coordinates": (LENGTH,) * DEPTH}
+    )
+    assert [reading.bare_ms for reading in taken["none"]] == [None, None]
+    assert all(reading.bare_ms > 0 for reading in taken["coordinates"])
 
 
 # Readings ------------------------------------------------------------------------------------
@@ -255,6 +289,79 @@ def test_memory_of_a_selection_is_linear_in_the_visual_tokens(model, policy):
         made.append(sum(marks.spent("pruning")))
     assert made[0] > 0
     assert made[1] / made[0] < 4.2
+
+
+class Waits(TorchDispatchMode):
+    """Pays for every value that is read back from the device, as a number or as a list."""
+
+    def __init__(self, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.meter, tolist = meter, torch.Tensor.tolist
+
+        def paid(tensor):
+            meter.paid += 1
+            return tolist(tensor)
+
+        monkeypatch.setattr(torch.Tensor, "tolist", paid)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.meter.paid += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages_that_wait"),
+    [("fastv", 0), ("pdrop", 0), ("ivc_prune", 0), ("window_fastv", 1), ("ivc_prune_paper", 1)],
+)
+def test_only_stages_of_unknown_size_wait_for_the_device(
+    model, inputs, monkeypatch, policy, stages_that_wait
+):
+    meter = Meter()
+    with Waits(meter, monkeypatch):
+        marks = generate_marked(model, inputs, load_policy(policy, family="qwen2_5_vl"), meter)
+    at_the_decoder, *at_layers = [waits for waits in marks.spent("pruning") if waits]
+    assert at_the_decoder > 0
+    assert len(at_layers) == stages_that_wait
+
+
+# After the prefill ---------------------------------------------------------------------------
+
+
+class Operators(TorchDispatchMode):
+    """The operators that run, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **kwargs or {})
+
+
+def operators_of_a_step(model, inputs, policy):
+    """What the second step of decoding runs."""
+    with prune(model, policy), torch.inference_mode():
+        cache = model(**inputs, use_cache=True).past_key_values
+        next_token = inputs["input_ids"][:, -1:]
+        model(input_ids=next_token, past_key_values=cache)
+        with Operators() as ran:
+            model(input_ids=next_token, past_key_values=cache)
+    return ran.names
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_step_of_decoding_without_padding_runs_nothing_that_vanilla_does_not(attention, batch):
+    model, given = subject().load(attention), subject().inputs(VISUAL, TEXT, batch)
+    vanilla = operators_of_a_step(model, given, VANILLA)
+    assert vanilla
+    for policy in ("fastv", "pdrop", "ivc_prune", "vscan"):
+        pruning = load_policy(policy, family="qwen2_5_vl")
+        pruned = operators_of_a_step(model, given, pruning)
+        # SDPA: the same. Eager attention even saves adding a mask in the pruned layers
+        assert not Counter(pruned) - Counter(vanilla)
+        assert pruned == vanilla or attention == "eager"
 
 
 # The job -------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def test_smoke_runs_the_sweep_and_the_report_shows_it(
     ivcprune(monkeypatch, "job=report", "experiment=tab14", "smoke=true", "job.gallery=0")
     printed = capsys.readouterr().out
     assert "Table 14: OCRBench by task" in printed
-    assert "(66.3)" in printed
+    assert "(66.3, 75.0 %)" in " ".join(printed.split())
     page = (tmp_path / "outputs/tab14-smoke/paper.html").read_text("utf-8")
     assert "Final Score" in page
     # the names are real ones, the figures are not: every page says so

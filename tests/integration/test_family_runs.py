@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from family_run import DEPTH, FamilyRun, Reply, run_family, save_tiny
+import published_rules as rules
+from family_run import DEPTH, FamilyRun, Reply, Seen, run_family, save_tiny
 from ivcprune.build import compose
 from ivcprune.data.batch import Batch
 from ivcprune.evaluation.module import PredictModule
@@ -23,7 +25,7 @@ class Expected:
 
     Attributes:
         model: its file of `conf/model/`.
-        budget: smallest and largest number of tokens kept of N, by the published rule.
+        budget: tokens that the published rule keeps of what it saw.
         reply: a true box in the family's own words.
         spared: layers whose cache stays full.
         layer: where a model of `DEPTH` layers selects.
@@ -31,50 +33,45 @@ class Expected:
     """
 
     model: str
-    budget: Callable[[int], tuple[int, int]]
+    budget: Callable[[Seen], int]
     reply: Reply
     spared: tuple[int, ...] = ()
     layer: int = 2
     overrides: tuple[str, ...] = ()
 
 
-def half(n: int) -> tuple[int, int]:
+def half(seen: Seen) -> int:
     """Coordinates and seeds are filled to exactly round(N / 2)."""
-    return round(0.5 * n), round(0.5 * n)
+    return round(0.5 * len(seen.image.visual))
 
 
-def llava_budget(n: int) -> tuple[int, int]:
-    """A plain union, so overlap shrinks it: 20 % foreground, two times 5 % and the seeds."""
-    foreground, axis, seeds = round(0.2 * n), round(0.05 * n), max(1, round(0.01 * n))
-    return foreground, foreground + 2 * axis + seeds
+def llava_budget(seen: Seen) -> int:
+    """A plain union: how much its parts overlap depends on the values."""
+    return len(rules.llava(seen.image))
 
 
-def onevision_budget(n: int) -> tuple[int, int]:
-    """Half, and newlines beyond it: at most 12 lines of tiles."""
-    return round(0.5 * n), round(0.5 * n) + 12
+def onevision_budget(seen: Seen) -> int:
+    """Half, and beyond it the newlines that are no coordinates."""
+    image, n = seen.image, len(seen.image.visual)
+    coordinates = image.coordinates(round(0.1 * n), range(n))
+    newlines = set(np.flatnonzero(seen.special).tolist())
+    return round(0.5 * n) + len(newlines - coordinates)
 
 
-def internvl_budget(n: int) -> tuple[int, int]:
-    """Half, as far as the thumbnail can fill it and tiles do not exceed it.
-
-    Of 16 tokens, 2 to 4 are coordinates; the thumbnail's other 4 to 6 of its half are foreground,
-    which is carried over to the tiles. The thumbnail has 16 tokens to fill up with.
-    """
-    tiles, half = n // 16 - 1, round(0.5 * n)
-    return min(half, 16 + 4 * tiles), max(half, 8 + 3 + 10 * tiles)
+def internvl_budget(seen: Seen) -> int:
+    """Half where the thumbnail can fill it up; more where what it shows of the tiles is more."""
+    tiles = seen.heights[:-16:16]  # of the first token of each, the thumbnail left out
+    columns = int((tiles == tiles[0]).sum()) if len(tiles) else 1
+    return len(rules.internvl(seen.image, 4, columns))
 
 
-def deepseek_vl2_budget(n: int) -> tuple[int, int]:
-    """Half of the thumbnail, what it carries over, two shares of each line, all newline tokens.
-
-    Of the thumbnail's 12 tokens 1 or 2 are coordinates, and the other 4 or 5 of its half are
-    foreground, each of which shows w * h tokens of the tiles.
-    """
+def deepseek_vl2_budget(seen: Seen) -> int:
+    """What the thumbnail carries over may be coordinates of the lines as well."""
+    n = len(seen.image.visual)
     grids = [(w, h) for w in range(1, 5) for h in range(1, 5) if w * h <= 4]
-    ((w, h),) = [(w, h) for w, h in grids if n == 13 + 3 * h * (3 * w + 1)]
-    newlines, per_line = 3 * h, round(0.15 * (3 * w + 1))
-    low = 6 + 1 + 4 * w * h + newlines
-    return low, low + 3 + w * h + newlines * 2 * per_line
+    (tiles,) = [(w, h) for w, h in grids if n == 13 + 3 * h * (3 * w + 1)]
+    eligible = np.flatnonzero(seen.eligible[:12]).tolist()
+    return len(rules.deepseek_vl2(seen.image, 3, tiles, eligible))
 
 
 def llava_reply(box, original, _) -> str:
@@ -154,8 +151,9 @@ def test_every_image_is_cut_to_the_published_budget(family: str, ran: FamilyRun)
     assert len(ran.rows) == 8
     for row in ran.rows:
         assert row["error"] is None
-        low, high = EXPECTED[family].budget(row["n_visual"])
-        assert low <= row["n_kept"] <= high < row["n_visual"]
+        seen = ran.chosen_from[row["sample_id"]]
+        assert row["n_visual"] == len(seen.image.visual)
+        assert row["n_kept"] == EXPECTED[family].budget(seen) < row["n_visual"]
 
 
 def test_every_layer_caches_what_was_kept(family: str, ran: FamilyRun) -> None:

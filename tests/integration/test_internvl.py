@@ -49,6 +49,14 @@ def blocks_of(model, inputs, **changes):
     return FAMILY.blocks(model.model, kwargs, positions.expand(1, len(kwargs["input_ids"]), -1))
 
 
+def _of_images(blocks):
+    """Blocks grouped by sample and image."""
+    grouped = {}
+    for block in blocks:
+        grouped.setdefault((block.sample, block.image), []).append(block)
+    return list(grouped.values())
+
+
 def assert_equals_mask_reference(model, inputs, name):
     """A policy of one stage, at layer 2, against the same model with attention masks."""
     policy = load_policy(name, family="internvl")
@@ -328,6 +336,33 @@ class TestProcessor:
         assert sizes == [[[1, 3], [0, 0]], [[3, 2], [1, 1]], [[0, 0], [0, 0]]]
         assert not inputs["image_sizes"][..., 2].any()
         assert FAMILY.input_sizes(inputs, tiny[1]) == [(168, 56), (112, 168), (56, 56)]
+
+    @pytest.mark.parametrize(("n_images", "tiles"), [(1, 4), (16, 4), (17, 1), (70, 1)])
+    def test_the_images_of_a_sample_share_their_tiles(self, tiny, n_images, tiles):
+        """At most 64 // n each, as in the published evaluation; other samples keep theirs."""
+        model, processor = tiny
+        square, alone = picture(448, 448), picture(448, 448, 1)
+        made = processor(
+            text=["<IMG_CONTEXT>" * n_images, "<IMG_CONTEXT>"],
+            images=[[square] * n_images, [alone]],
+            padding=True,
+            return_tensors="pt",
+        )
+        height, width = made["image_sizes"][0, 0, :2] // TILE
+        assert int(height * width) == tiles  # a square takes 4 of 4 or more, and 1 of 2 or 3
+        n_blocks = [len(blocks) for blocks in _of_images(blocks_of(model, made))]
+        with_thumbnail = {1: 1, 4: 5}
+        assert n_blocks == [with_thumbnail[tiles]] * n_images + [5]
+
+    def test_a_smaller_limit_of_the_configuration_stays(self, tiny):
+        _, processor = tiny
+        made = processor(
+            text="<IMG_CONTEXT>" * 2,
+            images=[picture(448, 448)] * 2,
+            max_patches=3,
+            return_tensors="pt",
+        )
+        assert (made["image_sizes"][0, :, :2] == TILE).all()
 
     def test_arrays_count_like_pictures(self, tiny, inputs):
         _, processor = tiny

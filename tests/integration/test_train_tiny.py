@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from ivcprune.build import build_job, compose
 from ivcprune.data.sample import Sample
 from ivcprune.models.processors import ImageTextProcessor
 from ivcprune.training.validation import answer
+
+BUNDLED = Path(str(files("ivcprune.assets") / "tiny"))
 
 
 def train(folder: Path, *overrides: str) -> Path:
@@ -65,3 +68,37 @@ def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
 def test_work_must_divide_among_processes(tmp_path: Path, option: str) -> None:
     with pytest.raises(ValueError, match=rf"job\.{option} .* multiple of"):
         train(tmp_path, "processes=2", option)
+
+
+def test_a_policy_is_refused_where_questions_are_packed(tmp_path: Path) -> None:
+    cfg = compose(["job=train_tiny", "policy=ivc_prune", f"paths.output_dir={tmp_path}"])
+    with pytest.raises(ValueError, match="job=tune_tiny policy=<name>"):
+        build_job(cfg)(cfg)
+
+
+@pytest.mark.parametrize("policy", ["none", "ivc_prune"])
+def test_the_bundled_model_goes_on_under_a_policy(tmp_path: Path, policy: str) -> None:
+    small = ["steps=2", "batch_size=2", "processes=1", "precision=32-true"]
+    small += ["validate_every=2", "validation_samples=4"]
+    cfg = compose(
+        [
+            "job=tune_tiny",
+            f"policy={policy}",
+            f"paths.output_dir={tmp_path}",
+            f"paths.cache_dir={tmp_path / 'cache'}",
+            *(f"job.{override}" for override in small),
+        ]
+    )
+    checkpoint = build_job(cfg)(cfg)
+    with (checkpoint.parent / "log" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["val/grounding"] for row in rows)
+
+    before = Qwen2_5_VLForConditionalGeneration.from_pretrained(BUNDLED, dtype=torch.float32)
+    after = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    assert after.config.ivcprune_selection_layer == before.config.ivcprune_selection_layer
+    old, new = before.state_dict(), after.state_dict()
+    assert not any(
+        torch.equal(old[name], new[name]) for name in old if name.endswith("q_proj.weight")
+    )
+    assert ImageTextProcessor.from_pretrained(checkpoint).chat_template

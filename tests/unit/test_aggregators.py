@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivcprune.metrics.aggregators import AGGREGATORS, aggregator_named, check_metrics
+from ivcprune.metrics.aggregators import AGGREGATORS, aggregator_named, unscorable
 from ivcprune.metrics.figures import BenchmarkScores, ScoredSample, evaluate
 from ivcprune.metrics.intervals import wilson
 
@@ -308,9 +308,20 @@ def test_the_bootstrap_repeats_itself_and_draws_whole_groups() -> None:
 
 
 def test_missing_metadata_is_found_before_the_run() -> None:
-    check_metrics("mean", [sample("1", None)])
-    check_metrics("circular", [sample("1", None)])
+    assert unscorable("mean", [sample("1", None)]) == {}
+    assert unscorable("circular", [sample("1", None)]) == {}
     with pytest.raises(ValueError, match=r"metrics=hallusion needs 'subcategory'"):
-        check_metrics("hallusion", [sample("1", None)])
+        unscorable("hallusion", [sample("1", None)])
     with pytest.raises(ValueError, match=r"data.metrics is 'median'.*'circular'.*'mean'"):
-        check_metrics("median", [])
+        unscorable("median", [])
+
+
+def test_samples_that_a_metric_cannot_take_are_named_with_the_reason() -> None:
+    samples = [sample("a", None, category="OCR"), sample("b", None, category="weather")]
+    assert list(unscorable("mme", samples)) == ["b"]
+    assert "MME has no category 'weather'" in unscorable("mme", samples)["b"]
+    complete = {"subcategory": "map", "set_id": "0", "figure_id": "0", "question_id": "0"}
+    samples = [sample("a", None, **complete), sample("b", None, subcategory="map", set_id="0")]
+    assert list(unscorable("hallusion", samples)) == ["b"]
+    with pytest.raises(ValueError, match="MME has no category 'weather'"):
+        unscorable("mme", [sample("b", None, category="weather")])

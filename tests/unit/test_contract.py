@@ -81,6 +81,24 @@ class WrongShape(Selector):
 
 
 @dataclass(frozen=True)
+class WrongSizes(Selector):
+    def select(self, tokens):
+        return tokens.valid
+
+    def sizes(self, tokens):
+        return [1] * len(tokens.rows)
+
+
+@dataclass(frozen=True)
+class WrongBound(Selector):
+    def select(self, tokens):
+        return tokens.valid
+
+    def at_most(self, tokens):
+        return [3] * len(tokens.rows)
+
+
+@dataclass(frozen=True)
 class HalfStates(Selector):
     needs = frozenset({Signal.HIDDEN})
 
@@ -237,6 +255,8 @@ BROKEN = [
     (Nondeterministic(), "determinism", "the same tokens twice"),
     (OffByOne(), "budget", r"keeps \[11, 7, 19, 4, 3, 10\].*budget is \[10, 6, 18, 3, 2, 9\]"),
     (TakesLetterbox(), "budget", "keeps tokens that are not eligible"),
+    (WrongSizes(), "sizes", r"sizes says \[1, 1, 1, 1, 1, 1\], but select keeps \[20, "),
+    (WrongBound(), "sizes", r"at_most says \[3, 3, 3, 3, 3, 3\], but select keeps \[20, "),
     (ReadsPadding(), "padding", "a wider table"),
     (PaddedIndex(), "padding", "more left padding"),
     (RowNumber(), "row order", r"image \d of sample \d keeps"),

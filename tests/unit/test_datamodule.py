@@ -9,6 +9,8 @@ from typing import Any
 import datasets
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lightning import LightningModule, Trainer
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSamplerWrapper
 from PIL import Image
@@ -132,6 +134,36 @@ def test_two_ranks_share_the_batches_without_repetition() -> None:
     assert (len(first), len(second)) == (2, 1)
     ids = [sample.id for batch in first + second for sample in batch.samples]
     assert sorted(ids) == sorted(data.ids)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sides=st.lists(st.sampled_from([0, 14, 28, 42]), min_size=1, max_size=9),
+    batch_size=st.integers(1, 5),
+    world_size=st.integers(1, 4),
+    data=st.data(),
+)
+def test_no_ranks_and_no_stop_lose_or_repeat_a_sample(
+    sides: list[int], batch_size: int, world_size: int, data: st.DataObject
+) -> None:
+    """Whatever was finished before; and what goes on meets the batches of an undisturbed run."""
+    source = Squares(sides=tuple(sides))
+    finished = frozenset(
+        f"sample-{i}" for i in data.draw(st.sets(st.integers(0, len(sides) - 1)), "finished")
+    )
+    served = [
+        [*(sample.id for sample in batch.samples), *(item.sample_id for item in batch.failures)]
+        for rank in ranks(
+            predict_data(source, batch_size=batch_size, finished=finished), world_size
+        )
+        for batch in rank
+    ]
+    left = {f"sample-{i}" for i in range(len(sides))} - finished
+    assert sorted(sample_id for batch in served for sample_id in batch) == sorted(left)
+    whole = [{f"sample-{i}" for i in batch} for batch in compose_batches(sides, batch_size)]
+    assert all(
+        any(set(batch) == of_whole - finished for of_whole in whole) for batch in served if batch
+    )
 
 
 @pytest.mark.parametrize(("finished", "served"), [(6, 1), (7, 0)])

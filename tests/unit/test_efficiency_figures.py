@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def reading(language=10.0, pruning=0.0, decode=2.0, kv_bytes=1000, peak_bytes=No
 
 
 def counted(language, attention, average_tokens=1.0):
-    return Count(Flops(10), Flops(language, attention), Flops(), average_tokens, 400)
+    return Count(Flops(10), Flops(language, attention), Flops(), average_tokens, 400, (500,) * 4)
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def cell():
             "ivc_prune": PolicyResult({"select": 2}, counted(1500, 250, 0.5), pruned),
         },
     )
+
+
+def test_the_share_of_bare_is_paired_by_round(cell):
+    readings = [replace(reading(ms), bare_ms=bare) for ms, bare in ((5, 4), (10, 9), (10, 10))]
+    policies = {
+        **cell.policies,
+        "ivc_prune": replace(cell.policies["ivc_prune"], readings=readings),
+    }
+    measured = replace(cell, policies=policies)
+    assert measured.share_of_bare("ivc_prune").median == pytest.approx(0.9)
+    assert measured.share_of_bare("ivc_prune").low == pytest.approx(0.85)
+    assert measured.share_of_bare("none") is None
+    assert measured.as_json()["policies"]["ivc_prune"]["times"]["bare_ms"]["median"] == 9
 
 
 # Clocks --------------------------------------------------------------------------------------

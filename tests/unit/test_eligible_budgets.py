@@ -23,7 +23,7 @@ def tokens():
     tokens = tokens_of((3, 4), (2, 4))
     eligible = tokens.valid.clone()
     eligible[:, :4] = False
-    return replace(tokens, eligible=eligible)
+    return replace(tokens, eligible=eligible, all_alike=False)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,40 @@ def test_other_language_models_keep_their_names(architecture, model_type):
     }
 
 
+def test_the_large_vision_tower_of_26b_and_more_has_its_place():
+    """InternViT-6B: queries and keys are normalised, norms have no bias, nor have projections."""
+    width, inner, depth = 3200, 12800, 45
+    vision = PUBLISHED["vision_config"] | {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": depth,
+        "num_attention_heads": 25,
+        "norm_type": "rms_norm",
+        "qk_normalization": True,
+        "qkv_bias": False,
+    }
+    config = convert_config(tiny_chat() | {"vision_config": vision, "force_image_size": 448})
+    layer = dict.fromkeys(("ls1", "ls2", "norm1.weight", "norm2.weight"), (width,))
+    layer |= {"attn.q_norm.weight": (width,), "attn.k_norm.weight": (width,)}
+    layer |= {"attn.qkv.weight": (3 * width, width), "attn.proj.weight": (width, width)}
+    layer |= {"attn.proj.bias": (width,), "mlp.fc1.weight": (inner, width)}
+    layer |= {"mlp.fc1.bias": (inner,), "mlp.fc2.weight": (width, inner), "mlp.fc2.bias": (width,)}
+    with torch.device("meta"):
+        weights = {
+            f"vision_model.encoder.layers.{i}.{name}": torch.empty(shape)
+            for i in range(depth)
+            for name, shape in layer.items()
+        }
+        tower = InternVLForConditionalGeneration(config).model.vision_tower
+    converted = convert_weights(weights.items(), config)
+    expected = {f"model.vision_tower.encoder.{n}": w for n, w in tower.encoder.state_dict().items()}
+    assert {n: w.shape for n, w in converted.items()} == {n: w.shape for n, w in expected.items()}
+    # 5.5 billion, after which it is named
+    assert sum(w.numel() for w in weights.values()) == depth * (
+        (4 + 8) * width**2 + 6 * width + width + inner + width
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
@@ -114,6 +113,29 @@ def test_dtype_is_taken(written: Path) -> None:
     assert spec(written, dtype="bfloat16").load_model(device="cpu").dtype == torch.bfloat16
 
 
+def test_selection_layer_is_the_one_asked_for(checkpoint: Path) -> None:
+    family = family_named("qwen2_5_vl")
+
+    def layers(model_spec: ModelSpec) -> list[int]:
+        loaded = model_spec.load_model(device="cpu").config
+        return [family.selection_layer(config) for config in (model_spec.config(), loaded)]
+
+    assert layers(spec(checkpoint)) == [1, 1]
+    assert layers(spec(checkpoint, selection_layer=0)) == [0, 0]
+    change_json(checkpoint / "config.json", ivcprune_selection_layer=5)
+    assert layers(spec(checkpoint)) == [5, 5]
+    assert layers(spec(checkpoint, selection_layer=0)) == [0, 0]
+
+
+def test_chat_template_takes_the_place_of_the_checkpoints_own(written: Path) -> None:
+    template = "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+    messages = [{"role": "user", "content": "hello"}]
+    processor = spec(written, chat_template=template).load_processor()
+    assert processor.apply_chat_template(messages, tokenize=False) == "<hello>"
+    own = spec(written).load_processor()
+    assert own.chat_template != template
+
+
 @pytest.mark.parametrize(
     ("limits", "grid"),
     [
@@ -137,6 +159,8 @@ def test_pixel_limits_decide_the_grid(
         ({"dtype": "half"}, "model.dtype='half' is unknown: allowed are"),
         ({"box_format": "json"}, "model.box_format='json'"),
         ({"max_new_tokens": 0}, "model.max_new_tokens=0 is too small"),
+        ({"selection_layer": -1}, "model.selection_layer=-1 is too small: allowed is 0 or more"),
+        ({"chat_template": "{% for"}, r"model.chat_template is no Jinja template \(line 1"),
         ({"min_pixels": 9, "max_pixels": 4}, "model.min_pixels=9 is more than model.max_pixels=4"),
     ],
 )
@@ -318,9 +342,8 @@ def test_images_are_resized_by_pil_also_where_torchvision_is_installed(
     ),
 )
 def test_every_hub_model_says_where_it_is_and_how_it_is_loaded(name: str) -> None:
-    text = (resources.files("ivcprune.conf") / "model" / f"{name}.yaml").read_text("utf-8")
-    stated = OmegaConf.create(text)
-    assert {"revision", "dtype", "device_map", "min_pixels", "max_pixels", "max_new_tokens"} <= set(
-        stated
-    )
+    with initialize_config_module("ivcprune.conf", version_base="1.3"):
+        stated = compose("config", [f"model={name}"]).model
+    assert {"revision", "dtype", "min_pixels", "max_pixels", "max_new_tokens"} <= set(stated)
+    assert {"selection_layer", "chat_template", "prompts", "box_format"} <= set(stated)
     assert (stated.name, stated.device_map) == (name, None)

@@ -109,7 +109,7 @@ class TestMerging:
     def test_newlines_and_letterbox_take_no_part(self):
         tokens = tokens_of((2, 5))
         newline, padding = (torch.arange(10)[None] == i for i in (4, 9))
-        tokens = replace(tokens, special=newline, eligible=~padding & ~newline)
+        tokens = replace(tokens, special=newline, eligible=~padding & ~newline, all_alike=False)
         chosen = MergeDropped(Only((0, 1))).select(tokens)
         assert chosen.keep[0].nonzero()[:, 0].tolist() == [0, 1, 4]
         states = tokens.hidden()[0]

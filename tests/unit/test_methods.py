@@ -201,7 +201,9 @@ class TestDivPrune:
     def test_letterbox_is_never_taken(self):
         tokens = tokens_of((3, 4))
         content = torch.arange(12)[None] < 5
-        assert kept(DivPruneSelector(keep=9), replace(tokens, eligible=content)) == [0, 1, 2, 3, 4]
+        assert kept(
+            DivPruneSelector(keep=9), replace(tokens, eligible=content, all_alike=False)
+        ) == [0, 1, 2, 3, 4]
 
 
 class TestPatterns:

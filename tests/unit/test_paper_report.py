@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
+from ivcprune.metrics.intervals import wilson
 from ivcprune.report.job import run as report
 from ivcprune.report.paper import latex, markdown
 from ivcprune.report.paper.layout import PaperTable, TableRow, lay_out
@@ -26,6 +27,7 @@ from ivcprune.report.paper.plots import TRADE_OFF, draw_layer_sweeps, draw_trade
 from ivcprune.report.paper.published import load_table
 from ivcprune.report.paper.samples import draw_samples
 from ivcprune.report.paper.significance import mcnemar, paired_bootstrap
+from ivcprune.report.paper.transposed import transpose
 from ivcprune.report.runs import load_runs
 
 MODEL = "qwen2_5_vl_7b"
@@ -191,6 +193,8 @@ class TestLayout:
             write_run(tmp_path, "none", f"gqa_choose_{part}", right)
         cell = rows_of(laid_out(tmp_path, "table6"))["none"].cells["gqa_choose"]
         assert cell.measured.value == pytest.approx(50.0)
+        low, high = wilson(0.5, 3 * N) or (0.0, 0.0)
+        assert (cell.figure.low, cell.figure.high) == pytest.approx((100 * low, 100 * high))
 
     def test_the_best_layer_of_a_sweep_and_the_earliest_of_equal_ones(self, tmp_path: Path) -> None:
         for layer, right in ((14, 150), (15, 180), (16, 180), (17, 170)):
@@ -321,6 +325,104 @@ def test_the_job_prints_the_table_and_writes_all_forms(
     assert "qwen2_5_vl_7b on refcoco_testa" not in printed
     for name in ("paper.md", "paper.tex", "paper.html", "report.html"):
         assert (experiment / name).stat().st_size > 0
+
+
+OCR = {
+    "Scene Text-centric VQA": 18.0,
+    "Doc-oriented VQA": 17.0,
+    "Key Information Extraction": 18.0,
+    "Text Recognition": 27.0,
+    "Handwritten Mathematical Expression Recognition": 8.0,
+}
+
+
+def write_experiment(folder: Path, table: str, **job: object) -> None:
+    cfg = OmegaConf.create(
+        {
+            "paths": {"output_dir": str(folder.parent)},
+            "experiment_name": folder.name,
+            "paper": [table],
+        }
+    )
+    report(cfg, gallery=0, **job)
+
+
+def test_tab14_has_methods_as_columns_and_percentages_of_vanilla(tmp_path: Path) -> None:
+    experiment = tmp_path / "tab14"
+    write_run(experiment, "none", "ocrbench", 176, OCR)
+    write_run(experiment, "ivc_prune", "ocrbench", 132, {**OCR, "Text Recognition": 13.5})
+    write_experiment(experiment, "table14")
+    lines = (experiment / "paper.md").read_text().splitlines()
+    (head,) = [line for line in lines if line.startswith("| Model | Method |")][:1]
+    assert head == "| Model | Method | Vanilla | IVC-Prune | FastV | PDrop |"
+    (words,) = [line for line in lines if "Text Recognition" in line and "27.0" in line]
+    cells = [cell.strip() for cell in words.split("|")[3:-1]]
+    assert cells[0] == "27.0 (26.9)"
+    assert cells[1] == "**13.5, 50.0 %** (14.0, 52.0 %)"
+    assert cells[2] == "(**18.3, 68.0 %**)"  # not run: the paper's alone
+    final, difference = [line for line in lines if "| Final Score |" in line]
+    assert "66.0, 75.0 %" in final
+    assert "22.0 [" in difference
+    tex = (experiment / "paper.tex").read_text()
+    assert r"50.0 \%" in tex
+    page = (experiment / "paper.html").read_text()
+    assert page.count("<svg") == 1
+    assert "Handwritten" in page[page.index("<svg") :]
+
+
+def test_only_a_table_of_one_model_can_be_turned() -> None:
+    with pytest.raises(ValueError, match="one model and no averages"):
+        transpose(lay_out(load_table("table1"), Measurements([])))
+
+
+def efficiency(model: str) -> dict[str, object]:
+    def policy(prefill: float, decode: float | None) -> dict[str, object]:
+        median = None if decode is None else {"median": decode}
+        times = {"prefill_ms": {"median": prefill}, "decode_ms": median}
+        return {"times": times, "readings": [{}] * 9}
+
+    def cell(visual: int, new: int, factor: float) -> dict[str, object]:
+        policies = {
+            "none": policy(400 * factor, 60.0 if new > 1 else None),
+            "ivc_prune": policy(320 * factor, 55.5 if new > 1 else None),
+        }
+        sizes = {"visual_tokens": visual, "text_tokens": 100, "batch": 1, "new_tokens": new}
+        return {**sizes, "policies": policies}
+
+    about = {"name": model, "dtype": "bfloat16", "attention": "sdpa"}
+    cells = [cell(350, 1, 9), cell(2000, 8, 9), cell(400, 8, 1)]
+    return {"model": about, "environment": {"device": "a GPU"}, "cells": cells}
+
+
+@pytest.mark.parametrize("model", [MODEL, f"{MODEL}_random", "mid"])
+def test_times_of_the_efficiency_job_join_tab3(tmp_path: Path, model: str) -> None:
+    experiment, file = tmp_path / "tab3", tmp_path / "times.json"
+    for policy in ("none", "ivc_prune"):
+        write_run(experiment, policy, "refcoco_testa", 180)
+    file.write_text(json.dumps(efficiency(model)))
+    write_experiment(experiment, "table3", efficiency=str(file))
+    text = (experiment / "paper.md").read_text()
+    (row,) = [line for line in text.splitlines() if "| IVC-Prune |" in line and "322" in line]
+    cells = [cell.strip() for cell in row.split("|")[3:-1]]
+    if model == "mid":  # times of another model are none of this table's
+        assert cells[2:4] == ["(322⁺)", "(**60.2**⁺)"]
+    else:
+        assert cells[2:4] == ["**320**⁺ (322⁺)", "**55.5**⁺ (**60.2**⁺)"]
+    assert f"medians over 9 rounds of {model} (bfloat16, sdpa) on a GPU; 400 visual" in text
+    # found by itself where it lies beside the runs
+    (experiment / "efficiency.json").write_text(json.dumps(efficiency(model)))
+    write_experiment(experiment, "table3")
+    assert (experiment / "paper.md").read_text() == text
+
+
+def test_a_file_without_times_is_refused(tmp_path: Path) -> None:
+    experiment = tmp_path / "tab3"
+    write_run(experiment, "none", "refcoco_testa", 180)
+    with pytest.raises(FileNotFoundError, match=r"job.efficiency=.*there is no such file"):
+        write_experiment(experiment, "table3", efficiency=str(tmp_path / "none.json"))
+    (experiment / "efficiency.json").write_text('{"cells": []}')
+    with pytest.raises(ValueError, match=r"is no efficiency.json with times of decoding"):
+        write_experiment(experiment, "table3")
 
 
 class TestSignificance:

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
+from ivcprune.build import compose
 from ivcprune.data.prompts import check_prompts, fill, for_benchmark, to_messages
 from ivcprune.data.sample import Sample
 from ivcprune.metrics.scoring import SCORERS
+from ivcprune.models import internvl_processor
+from ivcprune.models.deepseek_vl2 import processing as deepseek_vl2
+from ivcprune.testing import tiny_model
 
 PROFILES = resources.files("ivcprune.conf") / "prompt"
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
@@ -100,6 +104,78 @@ def test_prompts_are_those_of_the_snapshot(profile: str) -> None:
     ]
     snapshot = SNAPSHOTS / f"prompts_{profile}.txt"
     assert "".join(asked) == snapshot.read_text(encoding="utf-8")
+
+
+QWEN_TEMPLATE = """\
+{%- if messages[0].role != 'system' -%}<|im_start|>system
+You are a helpful assistant.<|im_end|>
+{% endif -%}
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{% for part in message.content -%}
+{%- if part.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part.type == 'video' -%}<|vision_start|><|video_pad|><|vision_end|>
+{%- else -%}{{ part.text }}{%- endif -%}
+{%- endfor -%}
+<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}
+"""
+"""Stands for that of Qwen2.5-VL's checkpoints, which come with their own."""
+
+CHATS = {
+    "deepseek_vl2": ("deepseek_vl2", "deepseek_vl2", deepseek_vl2.CHAT_TEMPLATE),
+    "internvl": ("internvl", "internvl", internvl_processor.CHAT_TEMPLATE),
+    "llava": ("llava", "llava", compose(["model=llava_1_5_7b"]).model.chat_template),
+    "qwen2_5_vl": ("qwen_custom", "qwen2_5_vl", QWEN_TEMPLATE),
+}
+"""Profile, family and chat template of the paper's four families."""
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_chats_are_those_of_the_snapshot(name: str) -> None:
+    """What the tokenizer gets: the family's turn markers, system text and image placeholders."""
+    profile, family, template = CHATS[name]
+    _, processor = tiny_model(family)
+    prompts, rendered = read(profile), []
+    pictures = {
+        f"{case}, two images": replace(CASES[case][1], images=[PICTURE] * 2)
+        for case in ("vqa", "multiple_choice")
+    }
+    cases = {**{case: sample for case, (_, sample) in CASES.items()}, **pictures}
+    for case, sample in cases.items():
+        benchmark = CASES[case.removesuffix(", two images")][0]
+        messages = to_messages(sample, for_benchmark(prompts, benchmark))
+        chat = processor.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        rendered.append(f"--- {case}\n{chat}|\n")
+    snapshot = SNAPSHOTS / f"chat_{name}.txt"
+    assert "".join(rendered) == snapshot.read_text(encoding="utf-8")
+
+
+def test_chats_end_where_the_published_evaluation_lets_the_model_begin() -> None:
+    """Wrappers written out by hand, white space included."""
+    expected = {
+        "deepseek_vl2": "<|User|>: <image>\nWhat is it?",
+        "internvl": "<|im_start|>user\n<IMG_CONTEXT>\nWhat is it?",
+        "llava": "USER:  <image> What is it?",
+        "qwen2_5_vl": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>What is it?",
+    }
+    ends = {
+        "deepseek_vl2": "\n\n<|Assistant|>:",
+        "internvl": "<|im_end|>\n<|im_start|>assistant\n",
+        "llava": " ASSISTANT: ",
+        "qwen2_5_vl": "<|im_end|>\n<|im_start|>assistant\n",
+    }
+    for name, (profile, family, template) in CHATS.items():
+        messages = to_messages(QUESTION, for_benchmark(read(profile), "gqa_choose_rel"))
+        chat = tiny_model(family)[1].apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        assert expected[name] in chat
+        assert chat.endswith(ends[name])
 
 
 def test_parts_without_their_text_are_left_out() -> None:

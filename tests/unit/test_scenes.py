@@ -188,7 +188,7 @@ def test_two_processes_may_draw_the_same_samples_at_once(tmp_path: Path) -> None
         first, second = (job.result() for job in jobs)
     assert first == second
     assert len(first) == 12
-    assert [path.name for path in tmp_path.iterdir()] == ["scenes-v2-test-12-seed0"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes-v3-test-12-seed0"]
 
 
 def _ids(cache_dir: Path) -> list[str]:

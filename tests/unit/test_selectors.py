@@ -26,6 +26,7 @@ from ivcprune.selectors import (
     SeedSelector,
     TopUp,
     Union,
+    WindowFastVSelector,
     Without,
     coordinate_scores,
     signals_of,
@@ -378,6 +379,31 @@ class TestControls:
         assert 0.99 < score.max() < 1
         assert abs(float(score.mean()) - 0.5) < 0.02
         assert score.unique().numel() > 9_900
+
+
+def test_sizes_are_known_where_the_budget_alone_decides():
+    tokens = tokens_of((10, 10), (4, 5))
+    ivc, seeds = IVCSelector(keep=0.1), SeedSelector(keep=0.01)
+    first = Union({"ivc": ivc, "seeds": seeds})
+    assert RandomSelector(keep=0.4).sizes(tokens) == [40, 8]
+    assert (ivc.sizes(tokens), ivc.at_most(tokens)) == (None, [20, 4])
+    assert (first.sizes(tokens), first.at_most(tokens)) == (None, [21, 5])
+    assert TopUp(first, RefineSelector(), keep=0.25).sizes(tokens) == [25, 5]
+    assert TopUp(first, RefineSelector(), keep=0.2).sizes(tokens) is None  # 21 may be more than 20
+    assert Per("image", RandomSelector(keep=0.4)).sizes(tokens) == [40, 8]
+    assert Per("sample", RandomSelector(keep=0.4)).sizes(tokens) is None  # which rows give them?
+    assert RandomSelector(keep=0.4).sizes(tokens.restrict(tokens.ordinal < 9)) is None
+    assert WindowFastVSelector(keep=0.4).sizes(tokens) is None  # its `select` is its own
+
+
+@pytest.mark.parametrize("scope", ["row", "thumbnail", "image", "sample"])
+def test_rows_that_are_those_of_the_scope_stay_as_they_are(scope):
+    one, two = tokens_of((3, 4)), tokens_of((3, 4), (2, 2))
+    assert one.regroup(scope) is one
+    mask = one.ordinal < 5
+    assert torch.equal(one.to_parent(mask), mask)
+    assert (two.regroup(scope) is two) == (len(two.regroup(scope).rows) == 2)
+    assert one.regroup("line") is not one
 
 
 @settings(deadline=None, max_examples=60)

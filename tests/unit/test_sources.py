@@ -296,6 +296,25 @@ def test_a_damaged_download_is_noticed(tmp_path: Path) -> None:
         source.load(tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"question,answer\na,b\na,b,c,d\n"),  # a line with cells too many
+        ("t.csv", b"question,answer\na,\xff\xfe\n"),
+        ("t.csv", b""),
+        ("t.jsonl", b'{"question": "a", "answer": "b"}\n{"question": \n'),
+        ("t.parquet", b"PAR1 nothing"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    source = file_source(tmp_path / name, columns={"question": "question", "answer": "answer"})
+    with pytest.raises(
+        ValueError, match=rf"{name}, the table of 'mine', cannot be read as .*repair"
+    ):
+        source.load(tmp_path / "cache")
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a web server for the folder `tmp_path / "web"`."""
@@ -323,12 +342,13 @@ def test_a_file_is_downloaded_and_checked(server: str, tmp_path: Path) -> None:
         file_source(tmp_path, **options).load(tmp_path / "cache")
 
 
-def test_an_answer_outside_the_options_is_an_error(tmp_path: Path) -> None:
-    rows = [tsv_row(i, answer="x") for i in range(40)] + [tsv_row(40, answer="y")]
-    source = tsv_source(tmp_path, rows, answer_format="choice")
-    with pytest.raises(ValueError, match=r"'mine', row 40: the answer 'y' is none of the options"):
+def test_what_was_converted_before_a_failure_does_not_pass_for_the_whole(tmp_path: Path) -> None:
+    source = hub(tmp_path, hub_rows(40), columns=COLUMNS | {"hint": "lost"})
+    with pytest.raises(ValueError, match="has no column 'lost'"):
         source.load(tmp_path / "cache")
-    # What was converted until then does not pass for the whole.
+    source = hub(tmp_path, hub_rows(40), answer_format="zero_one", task="yes_no")
+    with pytest.raises(ValueError, match=r"has 40 rows and none can be used \(row 0: the answer"):
+        source.load(tmp_path / "cache")
     assert list((tmp_path / "cache/benchmarks").iterdir()) == []
 
 

@@ -13,7 +13,7 @@ from ivcprune.data.scenes.questions import Question, ask, ground
 from ivcprune.data.scenes.scene import Level, Scene, Thing, sample_scene
 from ivcprune.models.processors import ImageTextProcessor
 from ivcprune.training.cells import CELL_CLASSES, IGNORE, describe_cells
-from ivcprune.training.data import SceneStream, level_at
+from ivcprune.training.data import FROM_SCRATCH, SceneStream, level_at
 from ivcprune.training.packing import Packer, block_causal
 from ivcprune.training.probe import Probe, soft_bins
 from ivcprune.training.tiny_model import COORDINATES, build_model, build_processor
@@ -150,7 +150,9 @@ def test_soft_labels_are_distributions_around_their_bin() -> None:
 def test_the_stream_continues_where_a_checkpoint_stopped(processor: ImageTextProcessor) -> None:
     def stream(rank: int, start: int) -> SceneStream:
         packer = Packer(processor, PROMPTS)
-        return SceneStream(packer, batch_size=1, steps=10, seed=0, rank=rank, start=start)
+        return SceneStream(
+            packer, FROM_SCRATCH, batch_size=1, steps=10, seed=0, rank=rank, start=start
+        )
 
     whole, late, other = iter(stream(0, 0)), iter(stream(0, 1)), iter(stream(1, 0))
     first, second = next(whole), next(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ivcprune.data import video
 from ivcprune.data.frames import FramesPerSecond, SegmentCentres, Timing, UniformFrames
 from ivcprune.data.video import read_frames
 from source_formats import write_video
@@ -80,6 +82,23 @@ def test_large_frames_are_reduced_to_the_limit(tmp_path: Path) -> None:
     write_video(tmp_path / "v.mp4", frames=2, size=(128, 64))
     (frame, _), _ = read_frames(tmp_path / "v.mp4", UniformFrames(4), max_pixels=32 * 16)
     assert frame.size == (32, 16)
+
+
+def test_one_large_frame_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=12)
+    large: list[weakref.ref[Image.Image]] = []
+    held = []
+
+    def watched(frame: Image.Image, max_pixels: int) -> Image.Image:
+        held.append(sum(known() is not None for known in large))
+        large.append(weakref.ref(frame))
+        return frame.resize((4, 4))
+
+    monkeypatch.setattr(video, "_bounded", watched)
+    frames, _ = read_frames(tmp_path / "v.mp4", UniformFrames(8))
+    assert len(frames) == len(held) == 8
+    assert max(held) <= 1  # the one before, until the loop lets go of it
 
 
 def test_a_folder_of_frames_is_a_video_of_three_a_second(tmp_path: Path) -> None:

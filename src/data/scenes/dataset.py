@@ -16,7 +16,7 @@ from .drawing import draw
 from .questions import ask, ground
 from .scene import SPLITS, Split, sample_scene
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Part of the cache's name: raise it when a seed generates something else or columns change."""
 
 

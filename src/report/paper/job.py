@@ -12,27 +12,41 @@ from . import latex, markdown, terminal
 from .layout import lay_out
 from .measured import Measurements
 from .page import Section, render_page
-from .plots import LAYERS, TRADE_OFF, draw_layer_sweeps, draw_trade_offs
+from .plots import (
+    BREAKDOWN,
+    LAYERS,
+    TRADE_OFF,
+    draw_breakdown,
+    draw_layer_sweeps,
+    draw_trade_offs,
+)
 from .published import PublishedTable, load_table
 from .samples import draw_samples
+from .timings import find_timings
+from .transposed import transpose
 
 
 def report_tables(
-    names: Sequence[str], experiment: Path, runs: Sequence[Run], console: Console
+    names: Sequence[str],
+    experiment: Path,
+    runs: Sequence[Run],
+    console: Console,
+    efficiency: str | None = None,
 ) -> list[Path]:
     """Prints the tables and writes `paper.md`, `paper.tex` and `paper.html` beside the runs.
 
     Args:
         names: of `conf/paper/<name>.yaml`.
         experiment: folder of the runs.
+        efficiency: file with times for Tab. 3; None = `efficiency.json` in that folder, if any.
 
     Returns:
         What was written.
 
     Raises:
-        ValueError: there is no table of a name.
+        FileNotFoundError, ValueError: there is no table of a name, or no times in the file.
     """
-    measurements = Measurements(runs)
+    measurements = Measurements(runs, find_timings(experiment, efficiency))
     published = [load_table(name) for name in names]
     sections = [_section(table, measurements) for table in published]
     tables = [section.table for section in sections]
@@ -52,6 +66,8 @@ def report_tables(
 
 def _section(published: PublishedTable, measurements: Measurements) -> Section:
     table = lay_out(published, measurements)
+    if published.methods_as_columns:
+        return Section(transpose(table), draw_breakdown(table), BREAKDOWN)
     if sweeps := draw_layer_sweeps(published, measurements):
         return Section(table, sweeps, LAYERS)
     return Section(table, draw_trade_offs(table), TRADE_OFF)

@@ -87,7 +87,7 @@ def _cell(cell: TableCell | None) -> str:
 
 
 def _value(value: Value, decimals: int) -> str:
-    shown = text.number(value.value, decimals)
+    shown = escape(text.shown(value, decimals))
     above = "$^{+}$" if value.above_vanilla else ""
     return STYLES[value.rank].format(shown) + above if shown else ""
 

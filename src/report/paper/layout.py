@@ -10,6 +10,7 @@ from ..runs import TRIAL, VANILLA
 from .measured import LAYER, Figure, Measurements
 from .published import Column, PublishedRow, PublishedTable, relative_average
 from .significance import mcnemar, paired_bootstrap
+from .timings import FIGURES
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,13 @@ class Value:
     Attributes:
         rank: 1 = best and 2 = second best pruned policy; None otherwise.
         above_vanilla: whether a pruned policy is better than vanilla.
+        percent: of vanilla's figure, where the table shows it.
     """
 
     value: float | None = None
     rank: int | None = None
     above_vanilla: bool = False
+    percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,8 @@ def _notes(table: PublishedTable, measurements: Measurements) -> list[str]:
             notes.append(f"{run.key}: {run.n} samples, vanilla {vanilla.n}")
         if run.errors:
             notes.append(f"{run.key}: {run.errors} of {run.n} samples failed")
+    if measurements.timings is not None and any(c.figure in FIGURES for c in table.columns):
+        notes.append(measurements.timings.where)
     for where, value in table.unreconciled.items():
         model, policy, what = where.split("/")
         label = f"{table.models[model]}, {table.policies[policy]}"

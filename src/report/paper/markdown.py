@@ -31,7 +31,7 @@ def _cell(cell: TableCell | None) -> str:
 
 
 def _value(value: Value, decimals: int) -> str:
-    shown = text.number(value.value, decimals)
+    shown = text.shown(value, decimals)
     return STYLES[value.rank].format(shown) + text.plus(value) if shown else ""
 
 

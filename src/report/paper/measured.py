@@ -9,8 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from ..paired import paired_differences
+from ..pooling import pool_scores
 from ..runs import VANILLA, Row, Run, Score
 from .published import Cell, Column
+from .timings import FIGURES, Timings
 
 MEGABYTE = 1e6
 """Bytes (inferred: the paper does not say whether its MB are 10^6 or 2^20)."""
@@ -41,9 +43,11 @@ class Measurements:
 
     Args:
         runs: finished runs; of several of one cell, the one that finished last counts.
+        timings: of Tab. 3's columns; None without a measurement.
     """
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], timings: Timings | None = None) -> None:
+        self.timings = timings
         ordered = sorted(runs, key=lambda run: run.finished)
         self.runs = {Cell(run.model, run.data, run.policy): run for run in ordered}
         self._layers: dict[Cell, dict[int, Run]] = {}
@@ -54,6 +58,8 @@ class Measurements:
 
     def figure(self, column: Column, model: str, policy: str) -> Figure | None:
         """The figure of a row in a column; None where a run of it is missing or has no score."""
+        if column.figure in FIGURES:
+            return self._time(column.figure, model, policy)
         cells = [Cell(model, data, policy) for data in column.data]
         if any(cell not in self.runs for cell in cells):
             return None
@@ -69,6 +75,10 @@ class Measurements:
         if len(scores) < len(runs):
             return None
         return _pooled(scores, self._differences(column, cells))
+
+    def _time(self, figure: str, model: str, policy: str) -> Figure | None:
+        time = None if self.timings is None else self.timings.figure(model, policy, figure)
+        return None if time is None else Figure(time)
 
     def layer_scores(self, cell: Cell) -> dict[int, float]:
         """Score by selection layer, ascending, of the runs that name one."""
@@ -107,13 +117,9 @@ def _selection_layer(run: Run) -> int | None:
 
 
 def _pooled(scores: Sequence[Score], differences: tuple[float, ...]) -> Figure:
-    """One score as it is; several over all their samples, without an interval."""
-    if len(scores) == 1:
-        (score,) = scores
-        return Figure(score.value or 0.0, score.low, score.high, differences)
-    n = sum(score.n for score in scores)
-    total = sum(score.n * (score.value or 0.0) for score in scores)
-    return Figure(total / n, differences=differences)
+    """One score as it is; several over all their samples."""
+    score = scores[0] if len(scores) == 1 else pool_scores(scores)
+    return Figure(score.value or 0.0, score.low, score.high, differences)
 
 
 def _score(run: Run, category: str | None) -> Score | None:
@@ -142,7 +148,7 @@ def _of_category(run: Run, category: str) -> Score | None:
 
 
 def _cost(figure: str, runs: Sequence[Run]) -> float | None:
-    """Costs that accuracy runs measure; times are none of them."""
+    """Costs that accuracy runs measure; times are none of them, see `timings`."""
     if figure == "kv_megabytes":
         sizes = [run.kv_bytes for run in runs if run.kv_bytes is not None]
         return fmean(sizes) / MEGABYTE if sizes else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,6 +14,7 @@ from .measured import LAYER, Measurements
 from .published import Cell, PublishedRow, PublishedTable
 
 TRADE_OFF = "Relative average against average tokens. Filled: measured. Hollow: published."
+BREAKDOWN = "Score by task. Filled: measured. Outlined: published."
 LAYERS = "Score of a selection at each layer. Dashed: the layer that the paper chose."
 
 
@@ -42,6 +45,44 @@ def _draw(block: Block) -> str:
             labels += [Label(row.label, x, y, colour) for x, y, _ in points[-1:]]
         axes.axhline(100, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
         write_labels(axes, [*labels, Label("vanilla", RIGHT, 100.0, INK)])
+        return to_svg(figure)
+
+
+def draw_breakdown(table: PaperTable) -> list[Plot]:
+    """Bars of every policy in each column, one plot per model; `BREAKDOWN` explains them."""
+    return [Plot(block.label, _draw_bars(table, block)) for block in table.blocks]
+
+
+def _draw_bars(table: PaperTable, block: Block) -> str:
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": block.label}):
+        height = 1.2 + 0.2 * len(table.columns) * len(block.rows)
+        figure = Figure(figsize=(7.2, height), layout="constrained")
+        axes = figure.add_subplot()
+        style(axes)
+        axes.set_xlabel("score", color=INK)
+        step = 0.8 / len(block.rows)
+        for number, row in enumerate(block.rows):
+            colour = INK if row.is_vanilla else COLOURS[number % len(COLOURS)]
+            places = [i + number * step for i in range(len(table.columns))]
+            cells = [row.cells[column.key] for column in table.columns]
+            for figures, face in (
+                ([cell.published.value for cell in cells], "none"),
+                ([cell.measured.value for cell in cells], colour),
+            ):
+                known = [(y, x) for y, x in zip(places, figures, strict=True) if x is not None]
+                axes.barh(
+                    [y for y, _ in known],
+                    [x for _, x in known],
+                    height=0.8 * step,
+                    facecolor=face,
+                    edgecolor=colour,
+                )
+            axes.barh([], [], facecolor=colour, edgecolor=colour, label=row.label)
+        middle = (len(block.rows) - 1) * step / 2
+        labels = [fill(column.label, 24) for column in table.columns]
+        axes.set_yticks([i + middle for i in range(len(labels))], labels)
+        axes.invert_yaxis()
+        axes.legend(frameon=False, fontsize=8)
         return to_svg(figure)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ...groups import data_pools
 from ..runs import VANILLA
 
 ABSENT = "-"
@@ -31,7 +32,8 @@ class Column:
 
     Attributes:
         group: heading above several columns; "" without one.
-        data: benchmarks that the figure is taken from; of several, over all their samples.
+        data: benchmarks that the figure is taken from; of several, over all their samples. The file
+            may name the pool of a data group.
         category: of the benchmark; None = its headline score.
         figure: name of what is measured, where that is no score.
         decimals: printed digits after the point.
@@ -87,6 +89,7 @@ class PublishedTable:
         unreconciled: printed figures that cannot follow from the rest, by
             "<model>/<policy>/<tokens or relative>", with what we compute in their place.
         samples: pictures that the table shows.
+        methods_as_columns: whether the paper prints it so, with percentages of vanilla.
     """
 
     name: str
@@ -97,6 +100,7 @@ class PublishedTable:
     rows: tuple[PublishedRow, ...]
     unreconciled: Mapping[str, float]
     samples: tuple[PublishedSample, ...] = ()
+    methods_as_columns: bool = False
 
     def row(self, model: str, policy: str) -> PublishedRow | None:
         """The row of that name; None where the table has none."""
@@ -171,16 +175,19 @@ def load_table(name: str) -> PublishedTable:
             PublishedSample(**{**sample, "resolution": tuple(sample["resolution"])})
             for sample in content.get("samples", ())
         ),
+        methods_as_columns=content.get("methods_as_columns", False),
     )
 
 
 def _column(key: str, column: Mapping[str, Any]) -> Column:
     data = column.get("data", key)
+    names = [data] if isinstance(data, str) else data
+    pools = data_pools()
     return Column(
         key=key,
         label=column["label"],
         group=column.get("group", ""),
-        data=(data,) if isinstance(data, str) else tuple(data),
+        data=tuple(member for name in names for member in pools.get(name, [name])),
         category=column.get("category"),
         figure=column.get("figure"),
         decimals=column.get("decimals", 1),

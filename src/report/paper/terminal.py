@@ -32,9 +32,9 @@ def _cell(cell: TableCell | None) -> Text:
         return Text("")
     ours, theirs = cell.measured, cell.published
     style = f"{RANK_STYLES[ours.rank]} {'green' if ours.above_vanilla else ''}".strip()
-    printed = text.number(theirs.value, cell.decimals)
+    printed = text.shown(theirs, cell.decimals)
     return Text.assemble(
-        (text.number(ours.value, cell.decimals), style),
+        (text.shown(ours, cell.decimals), style),
         text.plus(ours) + text.arrow(cell),
         (f"\n({printed})" if printed else "", "dim"),
     )

@@ -24,6 +24,12 @@ def number(value: float | None, decimals: int = 1) -> str:
     return "" if value is None else f"{value:.{decimals}f}"
 
 
+def shown(value: Value, decimals: int) -> str:
+    """The number, with its percentage of vanilla where the table shows it."""
+    words = number(value.value, decimals)
+    return words if value.percent is None else f"{words}, {value.percent:.1f} %"
+
+
 def plus(value: Value) -> str:
     return ABOVE if value.above_vanilla else ""
 
