@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ivcprune import cli
 from ivcprune.build import compose
 from ivcprune.data.scenes import load_scenes
 from ivcprune.evaluation import predict
@@ -211,6 +212,24 @@ def test_an_impossible_attention_backend_leaves_no_run_behind(
 ) -> None:
     with pytest.raises(ValueError, match="attention=flash needs a CUDA GPU"):
         run_job(*settings(tmp_path, cache_dir, "attention=flash"))
+    assert not list(tmp_path.rglob("status.json"))
+
+
+def test_a_sweep_of_jobs_with_several_processes_is_refused_with_advice(
+    cache_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each process would start the whole sweep."""
+    overrides = settings(tmp_path, cache_dir, "trainer=ddp_sim", "policy=none,ivc_prune")
+    monkeypatch.setattr("sys.argv", ["ivcprune", "--multirun", *overrides])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == cli.FAILED
+    message = capsys.readouterr().err
+    assert "with 2 devices a job would repeat the whole sweep in every process" in message
+    assert "hydra/launcher=joblib with trainer=free_gpu" in message
     assert not list(tmp_path.rglob("status.json"))
 
 

@@ -1,7 +1,8 @@
-"""One run over processes that torchrun starts, on one machine and as on two."""
+"""One run over processes that torchrun or SLURM's srun starts, on one machine and as on two."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -29,9 +30,10 @@ def settings(folder: Path, name: str) -> list[str]:
     ]
 
 
-def start(*command: str) -> subprocess.Popen[str]:
+def start(*command: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", *command],
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -46,6 +48,13 @@ def finish(*processes: subprocess.Popen[str]) -> None:
 
 def torchrun(*options: str) -> tuple[str, ...]:
     return "torch.distributed.run", *options, "-m", "ivcprune", "trainer=ddp_sim"
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def run_folder(folder: Path, name: str) -> Path:
@@ -78,9 +87,7 @@ def test_two_processes_give_the_samples_of_one(folder: Path) -> None:
 
 
 def test_two_nodes_give_the_samples_of_one(folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     finish(
         *(
             start(
@@ -99,6 +106,26 @@ def test_two_nodes_give_the_samples_of_one(folder: Path) -> None:
         )
     )
     rows = samples(folder, "nodes")
+    assert {row["rank"] for row in rows} == {0, 1}
+    assert without_rank(rows) == without_rank(samples(folder, "one"))
+
+
+def test_two_tasks_of_slurm_give_the_samples_of_one(folder: Path) -> None:
+    """With the variables that srun gives each task of a job on two nodes; there is no SLURM."""
+    job = {
+        "SLURM_JOB_ID": "4242",
+        "SLURM_JOB_NAME": "ivcprune",
+        "SLURM_NNODES": "2",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_LOCALID": "0",
+        "MASTER_PORT": str(free_port()),
+    }
+    trainer = ("trainer=slurm", "trainer.accelerator=cpu", "trainer.devices=1")
+    tasks = [job | {"SLURM_PROCID": str(node), "SLURM_NODEID": str(node)} for node in range(2)]
+    finish(*(start("ivcprune", *trainer, *settings(folder, "slurm"), **task) for task in tasks))
+    rows = samples(folder, "slurm")
     assert {row["rank"] for row in rows} == {0, 1}
     assert without_rank(rows) == without_rank(samples(folder, "one"))
 
