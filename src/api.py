@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from .build import compose_policy
 from .models.base import Family
-from .models.registry import family_of_model
+from .models.registry import family_named, family_of_model
 from .policy import BoundPolicy, PruningPolicy
 from .pruner import Pruner
+
+if TYPE_CHECKING:
+    from .models.loading import ModelSpec
 
 
 def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
@@ -49,6 +52,15 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
         default_spare=family.spare_layers,
         rotary_axes=family.rotary_axes,
     )
+
+
+def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
+    """0-based layer of each stage in a model that need not be loaded.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such checkpoint, or a stage does not fit it.
+    """
+    return bind(policy, family_named(spec.family), spec.config()).layers
 
 
 def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:

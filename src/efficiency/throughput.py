@@ -11,14 +11,13 @@ import torch
 from lightning import seed_everything
 from omegaconf import DictConfig
 
-from ..api import load_policy
+from ..api import load_policy, resolve_layers
 from ..build import build_model_spec, build_source, build_trainer
 from ..data.checks import check_at_least, check_each_at_least
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..evaluation.console import table_console
 from ..evaluation.module import PredictModule
-from ..evaluation.preparation import resolve_layers
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from transformers import ProcessorMixin
 
-from ..api import bind
+from ..api import resolve_layers
 from ..build import build_judge, build_logger, build_model_spec, build_policy, build_source
 from ..data.checks import check_at_least
 from ..data.datamodule import PredictData
@@ -86,12 +86,3 @@ def prepare(cfg: DictConfig) -> Plan:
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
     return Plan(policy, layers, spec, processor, data, logger, judge, parser, metrics, run_dir)
-
-
-def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
-    """0-based layer of each stage, from the checkpoint's configuration alone.
-
-    Raises:
-        ValueError: a stage does not fit the model.
-    """
-    return bind(policy, family_named(spec.family), spec.config()).layers

@@ -10,13 +10,13 @@ from statistics import fmean
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..api import resolve_layers
 from ..build import build_model_spec, build_policy, build_trainer
 from ..data.checks import check_at_least
 from ..models.loading import ModelSpec
 from ..report.runs import Run, load_run
 from . import predict
 from .layer_choice import LayerScore, report_choice
-from .preparation import resolve_layers
 from .run_key import run_key
 
 log = logging.getLogger(__name__)

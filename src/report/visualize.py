@@ -16,12 +16,11 @@ from PIL import Image
 from PIL.Image import Image as PILImage
 from rich.console import Console
 
-from ..api import prune
+from ..api import prune, resolve_layers
 from ..build import build_model_spec, build_policy
 from ..data.batch import Batch, Collate
 from ..data.prompts import check_prompts
 from ..data.sample import FEATURES
-from ..evaluation.preparation import resolve_layers
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..selectors import IVCSelector
