@@ -18,6 +18,7 @@ from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..evaluation.console import table_console
 from ..evaluation.module import PredictModule
+from ..evaluation.silence import silence_libraries
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -60,6 +61,7 @@ def run(
     if cfg.threads is not None:
         check_at_least("threads", cfg.threads, 1)
         torch.set_num_threads(cfg.threads)
+    silence_libraries()
     spec = build_model_spec(cfg)
     spec.check()
     chosen = _policies(policies, spec)

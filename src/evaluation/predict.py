@@ -8,9 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import torch
-import transformers
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer, seed_everything
@@ -30,6 +28,7 @@ from .preparation import Plan, prepare
 from .progress import ProgressReport
 from .run_directory import RunDirectory, new_status, now
 from .sample_log import SampleRow, finished_ids, merge, read_rows
+from .silence import silence_libraries
 from .storage import StorageError
 from .summary import print_summary
 from .writer import SampleWriter
@@ -49,7 +48,7 @@ def run(cfg: DictConfig) -> None:
         ValueError, FileNotFoundError: the configuration cannot work; one sentence says why.
         BlockingIOError: another process is at the same run.
     """
-    _silence_libraries()
+    silence_libraries()
     seed_everything(cfg.seed, verbose=False)
     if cfg.threads is not None:
         check_at_least("threads", cfg.threads, 1)
@@ -194,11 +193,3 @@ def _refuse_parallel_sweep(trainer: Trainer) -> None:
             "several jobs at once, such as hydra/launcher=joblib with trainer=free_gpu, or "
             "hydra/launcher=submitit_slurm"
         )
-
-
-def _silence_libraries() -> None:
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
