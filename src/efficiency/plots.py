@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from ..report.plots import COLOURS, MARKERS
 from .result import Cell, Spread
@@ -18,8 +19,11 @@ def draw_time(cells: Sequence[Cell], title: str) -> Figure:
         return cell.policies[policy].spread("language_ms")
 
     figure, axes = _figure(title, "language model, prefill (ms)")
-    axes.set_yscale("log")
     _draw_policies(axes, cells, time)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     return figure
 
 
