@@ -344,18 +344,6 @@ def test_repeated_sequences_are_pruned_alike(model_and_processor, options):
         assert torch.equal(kept, single.kept[i // n])
 
 
-def test_none_is_bit_identical(with_backend):
-    model, processor = with_backend
-    inputs = ragged_batch(processor)
-    expected = generate(model, inputs)
-    with prune(model, "none") as run:
-        found = generate(model, inputs)
-    assert torch.equal(found.sequences, expected.sequences)
-    for ours, theirs in zip(found.logits, expected.logits, strict=True):
-        assert torch.equal(ours, theirs)
-    assert run.stats.average_tokens == 1
-
-
 def test_keys_and_queries_are_those_of_the_layer(model_and_processor):
     """Rotated: the attention weights of the eager layer; unrotated: the same at position 0."""
     model, _ = model_and_processor

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ivcprune import load_policy
+from ivcprune import load_policy, prune
 from ivcprune.models.registry import family_of_model, supported
 from ivcprune.policy import PruningPolicy, Stage
 from ivcprune.pruner import Pruner
@@ -82,6 +82,18 @@ def model_and_processor(request):
     model, processor = tiny_model(family, depth=DEPTH)
     model.set_attn_implementation(backend)
     return model, processor
+
+
+def test_none_is_bit_identical(model_and_processor):
+    model, processor = model_and_processor
+    inputs = ragged_batch(processor)
+    expected = generate(model, inputs)
+    with prune(model, "none") as run:
+        found = generate(model, inputs)
+    assert torch.equal(found.sequences, expected.sequences)
+    for ours, theirs in zip(found.logits, expected.logits, strict=True):
+        assert torch.equal(ours, theirs)
+    assert run.stats.average_tokens == 1
 
 
 @pytest.mark.parametrize("layer", [1, 2, DEPTH - 1])
