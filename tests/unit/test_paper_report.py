@@ -353,8 +353,8 @@ def test_tab14_has_methods_as_columns_and_percentages_of_vanilla(tmp_path: Path)
     write_run(experiment, "ivc_prune", "ocrbench", 132, {**OCR, "Text Recognition": 13.5})
     write_experiment(experiment, "table14")
     lines = (experiment / "paper.md").read_text().splitlines()
-    (head,) = [line for line in lines if line.startswith("| Model | Method |")][:1]
-    assert head == "| Model | Method | Vanilla | IVC-Prune | FastV | PDrop |"
+    (head,) = [line for line in lines if line.startswith("| Model | Task |")][:1]
+    assert head == "| Model | Task | Vanilla | IVC-Prune | FastV | PDrop |"
     (words,) = [line for line in lines if "Text Recognition" in line and "27.0" in line]
     cells = [cell.strip() for cell in words.split("|")[3:-1]]
     assert cells[0] == "27.0 (26.9)"

@@ -65,7 +65,7 @@ def _heads(table: PaperTable) -> list[str]:
     ]
     labels = [
         "Model",
-        "Method",
+        table.rows_are,
         *(["Avg.\\ tokens"] if table.has_tokens else []),
         *(escape(column.label) for column in table.columns),
         *(["Rel.\\ avg."] if table.has_relative else []),

@@ -75,7 +75,12 @@ class Block:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper; `notes` say what limits the comparison."""
+    """A table of the paper.
+
+    Attributes:
+        notes: what limits the comparison.
+        rows_are: heading of the rows' labels.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -83,6 +88,7 @@ class PaperTable:
     has_tokens: bool
     has_relative: bool
     notes: tuple[str, ...]
+    rows_are: str = "Method"
 
     @property
     def rows(self) -> list[TableRow]:

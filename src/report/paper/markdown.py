@@ -10,7 +10,7 @@ STYLES = {None: "{}", 1: "**{}**", 2: "<u>{}</u>"}
 
 def render(table: PaperTable) -> str:
     """The table, then its legend and notes, then the differences to vanilla."""
-    head = ["Model", "Method", *text.headings(table)]
+    head = ["Model", table.rows_are, *text.headings(table)]
     rows = [
         _line([block.label if i == 0 else "", row.label, *map(_cell, text.cells_of(table, row))])
         for block in table.blocks
@@ -37,7 +37,7 @@ def _value(value: Value, decimals: int) -> str:
 
 def _differences(table: PaperTable) -> str:
     rows = [_line([model, label, *words]) for model, label, words in text.differences(table)]
-    grid = _grid(["Model", "Method", *text.column_names(table)], rows)
+    grid = _grid(["Model", table.rows_are, *text.column_names(table)], rows)
     return f"{text.DIFFERENCES}\n\n{grid}"
 
 

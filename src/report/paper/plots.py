@@ -6,6 +6,7 @@ from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ..plots import COLOURS, INK, MARKERS, RIGHT, Label, Plot, style, to_svg, write_labels
@@ -60,7 +61,11 @@ def _draw_bars(table: PaperTable, block: Block) -> str:
         axes = figure.add_subplot()
         style(axes)
         axes.set_xlabel("score", color=INK)
+        axes.set_ylabel("")
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", color=INK, alpha=0.12, lw=0.8)
         step = 0.8 / len(block.rows)
+        legend = []
         for number, row in enumerate(block.rows):
             colour = INK if row.is_vanilla else COLOURS[number % len(COLOURS)]
             places = [i + number * step for i in range(len(table.columns))]
@@ -77,12 +82,12 @@ def _draw_bars(table: PaperTable, block: Block) -> str:
                     facecolor=face,
                     edgecolor=colour,
                 )
-            axes.barh([], [], facecolor=colour, edgecolor=colour, label=row.label)
+            legend.append(Patch(color=colour, label=row.label))
         middle = (len(block.rows) - 1) * step / 2
         labels = [fill(column.label, 24) for column in table.columns]
         axes.set_yticks([i + middle for i in range(len(labels))], labels)
         axes.invert_yaxis()
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(handles=legend, frameon=False, fontsize=8)
         return to_svg(figure)
 
 

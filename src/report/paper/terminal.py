@@ -15,7 +15,7 @@ from .layout import PaperTable, TableCell
 def render(table: PaperTable) -> Group:
     """A rich table: measured figures, published ones below them."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    grid.add_column("method")
+    grid.add_column(table.rows_are.lower())
     for name in text.headings(table):
         grid.add_column(name.replace(" ", "\n"), justify="right")  # narrow: a word on each line
     for block in table.blocks:

@@ -35,6 +35,7 @@ def transpose(table: PaperTable) -> PaperTable:
         table,
         columns=tuple(Column(row.policy, row.label, "", ()) for row in block.rows),
         blocks=(Block(block.label, rows),),
+        rows_are="Task",
     )
 
 
