@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .models.base import Block
+from .models.blocks import Block
 
 Boxes = Sequence[Sequence[float]]
 """Boxes (x1, y1, x2, y2) of one sample, as fractions of its first image's width and height."""

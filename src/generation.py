@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import Cache
@@ -22,22 +22,39 @@ class GenerateGuard:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._installed = False
+        self._own: Any = None
 
     def install(self) -> None:
         """Models without `generate` (a bare backbone) have nothing to guard."""
         original = getattr(self._model, "generate", None)
         if original is None:
             return
+        self._own = vars(self._model).get("generate")
 
         @functools.wraps(original)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            check_generate(self._model.generation_config, kwargs)
+            check_generate(self._model.generation_config, _named(args, kwargs))
             return original(*args, **kwargs)
 
         self._model.generate = generate
+        self._installed = True
 
     def remove(self) -> None:
-        self._model.__dict__.pop("generate", None)
+        """What the instance had in the place of its class's method, if anything, is back."""
+        if not self._installed:
+            return
+        self._installed = False
+        if self._own is None:
+            del self._model.generate
+        else:
+            self._model.generate = self._own
+
+
+def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of `generate`, with its second positional one by name."""
+    positional = {"generation_config": args[1]} if len(args) > 1 else {}
+    return {**positional, **kwargs}
 
 
 def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:

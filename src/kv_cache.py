@@ -116,7 +116,9 @@ def _prunable(layer: object, index: int, valid: Tensor | None) -> PrunedLayer:
         )
     pruned = PrunedLayer.of(layer)
     if valid is not None and pruned.stored:
-        pruned.valid = valid[:, : pruned.stored]
+        # one tensor for all layers alike: masks are made once for each
+        whole = pruned.stored == valid.shape[1]
+        pruned.valid = valid if whole else valid[:, : pruned.stored]
     return pruned
 
 
@@ -154,7 +156,12 @@ def _drop(states: Tensor | None, past: int, repack: Repack) -> Tensor:
 def concatenate_valid(
     first: Tensor | None, n_first: int, second: Tensor | None, n_second: int, batch: int
 ) -> Tensor | None:
-    """Two validity masks side by side, bool `[B, n_first + n_second]`; None stands for all real."""
+    """Two validity masks side by side, bool `[B, n_first + n_second]`; None stands for all real.
+
+    Without entries before it the second comes back itself, so that layers alike share one tensor.
+    """
+    if not n_first:
+        return second
     if first is not None and second is not None:
         return torch.cat([first, second.to(first.device)], dim=1)
     if first is not None:

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from .insertion import Insertion
-from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
-from .models.base import Family, Rotary, device_of, each_rotary
+from .models.base import Family, device_of
+from .models.rotary import Rotary, each_rotary
 from .policy import BoundPolicy, BoundStage
+from .prefill_caches import PrefillCaches
 from .prefill_input import PrefillInput, input_tokens, padding_mask
 from .repack import Repack
 from .selection import Selection, checked_selection
 from .sequence import PackedSequence
-from .signals import InputSignals, LayerCache, LayerInput, LiveSignals, TextTokens
-from .statistics import CacheLayerSize, PrefillStatistics
+from .signals import InputSignals, LayerInput, LiveSignals, TextTokens
+from .statistics import PrefillStatistics
 from .tokens import Copies, Signal, VisualTokens
 
 
@@ -36,13 +37,11 @@ class Prefill:
     ) -> None:
         self._family, self._policy, self._layers = family, policy, layers
         self._stages = {stage.layer: stage for stage in policy.stages} if given.blocks else {}
-        self._cache = given.cache
-        self._seen_valid = padding_mask(given.attention_mask, required=bool(self._stages))
-        self._past = [stored_length(layer) for layer in given.cache.layers]
-        self._past += [0] * (len(layers) - len(self._past))
+        self._caches = PrefillCaches(
+            given.cache, layers, padding_mask(given.attention_mask, required=bool(self._stages))
+        )
         self._input_length = given.embeddings.shape[1]
         self._previous: LayerInput | None = None
-        self._prunable: list[PrunedLayer] = []
         self._make_rotary = given.rotary
         self._shift: Tensor | None = None
         self._kept_by_stage: dict[str, list[int]] = {}
@@ -85,7 +84,8 @@ class Prefill:
             self._n_visual[block.sample] += len(block.cell)
             end = block.start + len(block.cell) - 1
             last_visual[block.sample] = max(last_visual[block.sample], end)
-        valid = None if self._seen_valid is None else self._seen_valid[:, -length:]
+        seen = self._caches.seen_valid
+        valid = None if seen is None else seen[:, -length:]
         text = torch.ones(batch, length, dtype=torch.bool, device=device)
         if valid is not None:
             text = valid.clone()
@@ -97,9 +97,8 @@ class Prefill:
         self._n_text: list[int] = n_text
         n_real = [t + v for t, v in zip(n_text, self._n_visual, strict=True)]
         is_full = all(n == length for n in n_real)
-        if is_full and not any(self._past):
-            # processors give a mask of ones too: caches that know of no padding need no mask
-            self._seen_valid = None
+        if is_full:
+            self._caches.without_padding()
         return PackedSequence(
             text=TextTokens(text, after, n_text, n_after),
             valid=None if is_full else valid,
@@ -134,7 +133,7 @@ class Prefill:
             self._previous = LayerInput(self._layers[index], hidden, rotary)
         if self._sequence.rotary is None:
             return hidden, dict(kwargs)
-        layer = self._prunable[index]
+        layer = self._caches.pruned(index)
         layer.lose(self._input_length - self._sequence.length)
         if self._shift is not None:
             layer.shift = self._shift
@@ -222,26 +221,12 @@ class Prefill:
         return LiveSignals(
             family=self._family,
             next=LayerInput(self._layers[stage.layer], hidden, rotary),
-            next_cache=self._layer_cache(stage.layer),
+            next_cache=self._caches.of_layer(stage.layer),
             previous=self._previous,
-            previous_cache=self._layer_cache(stage.layer - 1) if stage.layer else None,
+            previous_cache=self._caches.of_layer(stage.layer - 1) if stage.layer else None,
             valid=self.valid,
             text=self._sequence.text,
             input=self._input,
-        )
-
-    def _layer_cache(self, index: int) -> LayerCache:
-        """What a layer has cached; a layer that has not run yet holds earlier turns, if any."""
-        past, layer = self._past[index], None
-        if index < len(self._cache.layers):
-            layer = self._cache.layers[index]
-        valid = layer.valid if isinstance(layer, PrunedLayer) else self._seen_valid
-        return LayerCache(
-            layer=self._layers[index],
-            keys=getattr(layer, "keys", None),
-            values=getattr(layer, "values", None),
-            past=past,
-            past_valid=None if valid is None else valid[:, :past],
         )
 
     # Recomputing -------------------------------------------------------------------------------
@@ -258,8 +243,7 @@ class Prefill:
 
     def _run_again(self, stage: BoundStage, hidden: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
         """Output of the layers before the stage on the survivors alone; their caches start anew."""
-        for index in range(stage.layer):
-            forget_entries(self._prunable[index], self._past[index])
+        self._caches.forget_before(stage.layer)
         for index in range(stage.layer):
             # our own hooks on the layer give it its mask and positions
             hidden = self._layers[index](hidden, **kwargs)
@@ -267,14 +251,14 @@ class Prefill:
 
     def _compact_caches(self, stage: BoundStage, keep: Tensor, repack: Repack) -> None:
         """Drop the tokens from earlier layers at once, so that peak memory falls too."""
-        self._prunable = prunable_layers(self._cache, len(self._layers), self._seen_valid)
-        added_at = [0, *self._sequence.joined]
+        self._caches.make_prunable()
+        packings: dict[tuple[int, ...], Repack] = {(): repack}
         for index in filter(partial(self._policy.reaches, stage), range(stage.layer)):
-            if index < max(added_at):
-                packing = self._sequence.packing_below(index, keep)
-                drop_entries(self._prunable[index], self._past[index], packing)
-            else:
-                drop_entries(self._prunable[index], self._past[index], repack)
+            # a layer has not got what joined above it
+            missing = tuple(layer for layer in self._sequence.joined if layer > index)
+            if missing not in packings:
+                packings[missing] = self._sequence.packing_without(missing, keep)
+            self._caches.drop(index, packings[missing])
 
     def _reassign(self, stage: BoundStage, hidden: Tensor) -> Rotary:
         """Contiguous positions from the first real token on, for all layers that follow."""
@@ -282,7 +266,7 @@ class Prefill:
         real = torch.ones_like(logical) if self.valid is None else self.valid.long()
         far = torch.iinfo(logical.dtype).max
         first = logical.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
-        earlier = self._prunable[stage.layer].shift
+        earlier = self._caches.pruned(stage.layer).shift
         if earlier is not None:
             first = first - earlier[:, None]
         positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
@@ -311,20 +295,7 @@ class Prefill:
             kept_by_stage=self._kept_by_stage,
             before=self._before,
             after=self._tokens,
-            cache_layers=[self._size(i) for i in range(len(self._layers))],
-        )
-
-    def _size(self, index: int) -> CacheLayerSize:
-        layer: Any = self._cache.layers[index]
-        past = self._past[index]
-        valid = layer.valid if isinstance(layer, PrunedLayer) else self._seen_valid
-        token_bytes = [
-            x.shape[1] * x.shape[3] * x.element_size() for x in (layer.keys, layer.values)
-        ]
-        return CacheLayerSize(
-            stored=stored_length(layer) - past,
-            valid=None if valid is None else valid[:, past:],
-            bytes_per_token=sum(token_bytes),
+            cache_layers=self._caches.sizes(),
         )
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from .annotation import Boxes, annotated_tokens
-from .models.base import Block, Rotary, visual_tokens
+from .models.blocks import Block, visual_tokens
+from .models.rotary import Rotary
 from .tokens import VisualTokens
 from .vision import VisionRecord
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import DynamicCache
 
 from .annotation import Boxes, check_boxes
 from .cache_names import given_cache, with_cache
+from .forward_call import ForwardCall
 from .generation import GenerateGuard
-from .kv_cache import PrunedLayer, concatenate_valid
-from .masks import MaskFactory
-from .models.base import Block, Family, Rotary
+from .models.base import Family
+from .models.blocks import Block
 from .policy import BoundPolicy
 from .prefill import Prefill
 from .prefill_input import PrefillInput
@@ -34,7 +34,8 @@ class Pruner:
     """A policy at work on one model: a context manager that owns its hooks.
 
     Attributes:
-        stats: what the latest prefill kept; None before the first.
+        stats: what the latest prefill kept, of a first turn or a later one with images; None before
+            the first.
     """
 
     def __init__(self, model: nn.Module, family: Family, policy: BoundPolicy) -> None:
@@ -53,7 +54,7 @@ class Pruner:
             self._vision = VisionRecorder(family, self._core, policy.needs)
         self._handles: list[RemovableHandle] = []
         self._inputs: dict[str, Any] = {}
-        self._forward: _Forward | None = None
+        self._forward: ForwardCall | None = None
 
     @property
     def layers(self) -> dict[str, int]:
@@ -145,7 +146,7 @@ class Pruner:
             kwargs, additions = self._family.layer_additions(kwargs)
         rotary = partial(self._family.rotary, self._decoder)
         mask = kwargs.get("attention_mask")
-        self._forward = _Forward(self._decoder.config, cache, mask, positions, rotary)
+        self._forward = ForwardCall(self._decoder.config, cache, mask, positions, rotary)
         if cache is not None and (blocks or past == 0):
             given = PrefillInput(
                 blocks=blocks,
@@ -162,6 +163,7 @@ class Pruner:
             self._forward.prefill = Prefill(
                 self._family, self._policy, self._layers, self._frequencies, given
             )
+        if positions.shape[-1] > 1 or past == 0:  # not a step of decoding
             self._seeds, self._boxes = (), None
         return args, kwargs
 
@@ -198,82 +200,6 @@ class Pruner:
         forward, self._forward = self._forward, None
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
-
-
-class _Forward:
-    """One call of the decoder: a prefill, or decoding on a cache that may have lost tokens."""
-
-    def __init__(
-        self,
-        config: Any,
-        cache: Cache | None,
-        attention_mask: Any,
-        positions: Tensor,
-        rotary: Callable[[Tensor, Tensor], Rotary],
-    ) -> None:
-        self.prefill: Prefill | None = None
-        self._cache, self._attention_mask = cache, attention_mask
-        self._positions, self._make_rotary = positions[0], rotary
-        self._masks = MaskFactory(config)
-        self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
-        self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
-
-    def shifted(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The layer's keyword arguments, its positions behind those that an earlier turn gave."""
-        layer = self._layer(index)
-        if layer is None or layer.shift is None or (self.prefill and self.prefill.reassigned):
-            return kwargs
-        return {**kwargs, "position_embeddings": self._shifted_rotary(hidden, layer.shift)}
-
-    def _layer(self, index: int) -> PrunedLayer | None:
-        layers = [] if self._cache is None else self._cache.layers
-        layer = layers[index] if index < len(layers) else None
-        return layer if isinstance(layer, PrunedLayer) else None
-
-    def for_cache(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The layer's keyword arguments, with a mask that fits a cache that lost tokens.
-
-        Position ids are withheld there: FlashAttention takes ids with gaps for packed sequences.
-        """
-        layer = self._layer(index)
-        if layer is None:
-            return kwargs
-        past = layer.stored
-        layer.valid = self._extend(layer.valid, past, hidden)
-        if not layer.altered:
-            return kwargs
-        mask = self._masks.mask(hidden, past, layer.valid)
-        return {**kwargs, "attention_mask": mask, "position_ids": None}
-
-    def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
-        """The rotary embedding at contiguous positions; layers alike share it."""
-        if id(shift) not in self._shifted:
-            positions = self._positions - shift[:, None]
-            self._shifted[id(shift)] = (shift, self._make_rotary(hidden, positions))
-        return self._shifted[id(shift)][1]
-
-    def _extend(self, valid: Tensor | None, past: int, hidden: Tensor) -> Tensor | None:
-        """Validity of the cache once the new tokens are in; layers alike share one tensor."""
-        batch, length = hidden.shape[:2]
-        # of a prefill: a stage may change the padding while the longest sample stays as long
-        current = None if self.prefill is None else self.prefill.valid
-        if valid is None and current is None and (self.prefill is not None or length == 1):
-            return None
-        key = (id(valid), id(current), past, length)
-        if key not in self._extended:
-            new = self._new_valid(length)
-            both = concatenate_valid(valid, past, new, length, batch)
-            # the tensors are held too, so that their ids cannot be given to others
-            self._extended[key] = (valid, current, both)
-        return self._extended[key][2]
-
-    def _new_valid(self, length: int) -> Tensor | None:
-        if self.prefill is not None:
-            return self.prefill.valid
-        if length == 1 or not isinstance(self._attention_mask, Tensor):
-            return None
-        new = self._attention_mask[:, -length:].bool()
-        return None if new.all() else new
 
 
 def _of_sequences(of_samples: Sequence[T], embeddings: Tensor) -> list[T]:

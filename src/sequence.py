@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .insertion import Insertion
-from .models.base import Rotary, each_pair, each_rotary
+from .models.rotary import Rotary, each_pair, each_rotary
 from .repack import Repack
 from .signals import TextTokens
 
@@ -99,14 +99,10 @@ class PackedSequence:
             joined=joined | {layer: new},
         )
 
-    def packing_below(self, layer: int, keep: Tensor) -> Repack:
-        """The packing of `keep`, bool `[B, S]`, in the cache of an earlier layer.
-
-        What later layers' stages added was never in that cache.
-        """
+    def packing_without(self, layers: Sequence[int], keep: Tensor) -> Repack:
+        """The packing of `keep`, bool `[B, S]`, in caches that lack what joined at these layers."""
         there = torch.ones_like(keep) if self.valid is None else self.valid
-        for added_at, mask in self.joined.items():
-            if added_at > layer:
-                there = there & ~mask
+        for layer in layers:
+            there = there & ~self.joined[layer]
         n_there, n_kept = torch.stack([there.sum(dim=1), (there & keep).sum(dim=1)]).tolist()
         return Repack.of(Repack.of(there, n_there).take_mask(keep & there), n_kept)

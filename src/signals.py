@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .attention import AttentionInputs, Queries
-from .models.base import Family, Rotary, device_of, each_rotary
+from .models.base import Family, device_of
+from .models.rotary import Rotary, each_rotary
 from .repack import Repack
 from .tokens import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
 from .vision import VisionRecord

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from .groups import KEY as DATA
 from .groups import MULTIRUN, data_groups, expand_groups
@@ -16,6 +17,7 @@ EXPERIMENT = "experiment="
 JOB = "job="
 FOLDER = "experiment_name="
 SMOKE = "smoke=true"
+CONFIG_DIR = ("--config-dir", "-cd")
 AXES = ("model", "data", "policy")
 TRIAL = ("model=tiny", "data=scenes", "data.limit=2", "judge=none")
 """What `smoke=true` puts in the place of every model and every benchmark."""
@@ -63,9 +65,27 @@ class Sweep:
         return [f"model={joined['model']}", f"{DATA}{joined['data']}", policy, *self.overrides]
 
 
-def sweeps_of(experiment: str) -> tuple[Sweep, ...]:
-    """The entries under `sweeps` of a shipped experiment; none for one that has no such list."""
-    return tuple(map(_sweep, _settings(experiment).get("sweeps", ())))
+def sweeps_of(experiment: str, arguments: Sequence[str] = ()) -> tuple[Sweep, ...]:
+    """The entries under `sweeps` of an experiment; none for one that has no such list.
+
+    Args:
+        arguments: of the command line; `--config-dir` names a folder with further experiments.
+    """
+    return tuple(map(_sweep, _settings(experiment, arguments).get("sweeps", ())))
+
+
+def check_expanded(cfg: DictConfig) -> None:
+    """Fails where a run still has a list of sweeps, which `expand_experiment` takes away.
+
+    Raises:
+        ValueError: the run would be none of those that the list names.
+    """
+    if "sweeps" in cfg:
+        raise ValueError(
+            f"experiment {cfg.experiment_name!r} has `sweeps`, but was not found where they are "
+            "read: put it in the folder `experiment` of ivcprune's own conf, or of the one that "
+            "--config-dir names, and add --multirun"
+        )
 
 
 def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
@@ -79,7 +99,7 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
             nothing of it.
     """
     name = _value_of(EXPERIMENT, arguments)
-    settings = _settings(name) if name else {}
+    settings = _settings(name, arguments) if name else {}
     if "sweeps" not in settings:
         return [list(arguments)]
     smoke = SMOKE in arguments
@@ -88,12 +108,12 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
         folder = [f"{FOLDER}{settings['experiment_name']}-smoke"]
     if not any(flag in arguments for flag in MULTIRUN):
         if _value_of(JOB, arguments) is None:
-            raise ValueError(_advice(str(name)))
+            raise ValueError(_advice(str(name), arguments))
         return [[*arguments, *folder]]
     chosen, others = _restriction(arguments)
-    sweeps = [s for sweep in sweeps_of(str(name)) if (s := sweep.restricted(chosen))]
+    sweeps = [s for sweep in sweeps_of(str(name), arguments) if (s := sweep.restricted(chosen))]
     if not sweeps:
-        raise ValueError(_nothing_left(str(name), chosen))
+        raise ValueError(_nothing_left(str(name), chosen, arguments))
     # Hydra reads overrides in one piece, and without the list of sweeps the configuration of a run
     # is that of this run alone.
     common = [MULTIRUN[0], *others, *folder, "~sweeps"]
@@ -114,17 +134,17 @@ def _restriction(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[s
     return chosen, others
 
 
-def _advice(name: str) -> str:
-    runs = sum(sweep.size for sweep in sweeps_of(name))
+def _advice(name: str, arguments: Sequence[str]) -> str:
+    runs = sum(sweep.size for sweep in sweeps_of(name, arguments))
     if not runs:
         return f"experiment={name} needs no run: draw it with job=report experiment={name}"
     return f"experiment={name} stands for {runs} runs: add --multirun"
 
 
-def _nothing_left(name: str, chosen: Mapping[str, Sequence[str]]) -> str:
-    sweeps = sweeps_of(name)
+def _nothing_left(name: str, chosen: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> str:
+    sweeps = sweeps_of(name, arguments)
     if not sweeps:
-        return _advice(name)
+        return _advice(name, arguments)
     asked = " ".join(f"{axis}={','.join(values)}" for axis, values in chosen.items())
     choices = {
         axis: ",".join(dict.fromkeys(value for sweep in sweeps for value in sweep.axes[axis]))
@@ -154,10 +174,19 @@ def _value_of(key: str, arguments: Sequence[str]) -> str | None:
     return values[-1] if values else None
 
 
-def _settings(experiment: str) -> dict[str, Any]:
-    """The content of a shipped experiment; empty for any other, which Hydra will find or refuse."""
-    file = files("ivcprune.conf") / "experiment" / f"{experiment}.yaml"
-    if not file.is_file():
-        return {}
-    content = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
-    return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+def _settings(experiment: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The content of an experiment; empty for one of a plugin, which Hydra will find or refuse."""
+    for folder in (*_config_folders(arguments), files("ivcprune.conf")):
+        file = folder / "experiment" / f"{experiment}.yaml"
+        if file.is_file():
+            content = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
+            return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+    return {}
+
+
+def _config_folders(arguments: Sequence[str]) -> Iterator[Path]:
+    """The folder that Hydra's flag names, whose files come before those of the same name here."""
+    for flag, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        name, separator, value = flag.partition("=")
+        if name in CONFIG_DIR:
+            yield Path(value if separator else following).expanduser()

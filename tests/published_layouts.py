@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from ivcprune.models.base import Block
+from ivcprune.models.blocks import Block
 from ivcprune.models.deepseek_vl2.layout import image_blocks
 from ivcprune.models.deepseek_vl2.tiling import TileGeometry
 from ivcprune.models.internvl_pictures import Picture, picture_blocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -55,8 +55,17 @@ class Batch:
     failures: list[Failure] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its inputs on `device`."""
-        return replace(self, inputs={name: x.to(device) for name, x in self.inputs.items()})
+        """The same batch with its inputs on `device`; pinned ones come while the CPU goes on."""
+        # Towards a CPU a tensor could be read before it is there.
+        overlap = torch.device(device).type == "cuda"
+        return self._with_inputs(lambda tensor: tensor.to(device, non_blocking=overlap))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU copies from; a DataLoader calls it."""
+        return self._with_inputs(Tensor.pin_memory)
+
+    def _with_inputs(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(self, inputs={name: change(x) for name, x in self.inputs.items()})
 
 
 @dataclass(frozen=True, slots=True)

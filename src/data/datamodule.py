@@ -16,6 +16,7 @@ from transformers import ProcessorMixin
 from ..models.base import Family
 from .batch import Collate, Row
 from .checks import check_at_least
+from .lengths import sequence_lengths
 from .sample import FEATURES
 from .sources import Source
 
@@ -65,6 +66,7 @@ class PredictData(LightningDataModule):
         check_at_least("num_workers", num_workers, 0)
         self.source = source
         self.collate = Collate(family, processor, dict(prompts), source.frames)
+        self._lengths: list[int] | None = None
         self.batch_size = batch_size
         self.cache_dir = cache_dir
         self.limit = limit
@@ -139,12 +141,9 @@ class PredictData(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[list[Row]]:
         ids = self.ids
-        sizes = [
-            w * h for w, h in zip(self.selected["width"], self.selected["height"], strict=True)
-        ]
         batches = [
             [i for i in batch if ids[i] not in self.finished]
-            for batch in compose_batches(sizes, self.batch_size)
+            for batch in compose_batches(self._sequence_lengths(), self.batch_size)
         ]
         batches = [batch for batch in batches if batch]
         # Lightning demands an item for every rank: the last ranks may get an empty batch.
@@ -155,7 +154,20 @@ class PredictData(LightningDataModule):
             batch_size=1,
             collate_fn=self.collate,
             num_workers=self.num_workers,
+            pin_memory=self._serves_gpu(),
         )
+
+    def _sequence_lengths(self) -> list[int]:
+        """Of the selected samples; the same however many of them are finished."""
+        if self._lengths is None:
+            made = self.collate
+            self._lengths = sequence_lengths(
+                self.selected, made.family, made.processor, made.prompts
+            )
+        return self._lengths
+
+    def _serves_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
 
 class _RowsOfBatch(Dataset[list[Row]]):
@@ -188,12 +200,12 @@ def choose_subset(ids: Sequence[str], limit: int | None, seed: int | None) -> li
     return sorted(sorted(indices, key=digests.__getitem__)[:limit])
 
 
-def compose_batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices of samples of similar size in batches of `batch_size`, the largest first.
+def compose_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices of samples of similar length in batches of `batch_size`, the longest first.
 
     Little padding is wasted, and what does not fit into memory shows at the start of the run.
     """
-    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 

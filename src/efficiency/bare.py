@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..models.base import Family, Rotary, each_rotary
+from ..models.base import Family
+from ..models.rotary import Rotary, each_rotary
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from ..data.sample import Sample
 from ..explain import one_line
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import Conventions, read_reply
+from ..models.blocks import WHOLE, Area
 from ..models.loading import ModelSpec
+from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..statistics import PrefillStatistics
 from .predictions import Overlay, Predictions
@@ -124,7 +126,7 @@ class PredictModule(LightningModule):
         model: Any = self.model
         with prune(model, self.policy) as run, torch.inference_mode():
             run.identify([sample.id for sample in batch.samples])
-            run.annotate([annotated_boxes(sample) for sample in batch.samples])
+            run.annotate([annotated_boxes(s, self._visible_area(s)) for s in batch.samples])
             ids = model.generate(
                 **batch.inputs, max_new_tokens=self.spec.max_new_tokens, do_sample=False
             )
@@ -161,6 +163,13 @@ class PredictModule(LightningModule):
             kv_bytes=stats.kv_bytes_per_sequence[i],
         )
 
+    def _visible_area(self, sample: Sample) -> Area:
+        """What the tokens of the first image show of it."""
+        family, size = family_named(self.spec.family), (sample.width, sample.height)
+        if not sample.images or sample.video:
+            return WHOLE
+        return family.visible_area(self.processor, size, len(sample.images))
+
     def _overlays(
         self, batch: Batch, rows: list[SampleRow], stats: PrefillStatistics
     ) -> list[Overlay]:
@@ -182,6 +191,7 @@ class PredictModule(LightningModule):
                     for m in maps
                     if m.sample == i
                 ],
+                "area": list(self._visible_area(sample)),
                 "input_size": list(batch.input_sizes[i]),
                 "predicted_box": json.loads(rows[i].parsed or "null") if located else None,
                 "true_box": list(sample.boxes[0]) if sample.boxes else None,
@@ -190,17 +200,26 @@ class PredictModule(LightningModule):
         return overlays
 
 
-def annotated_boxes(sample: Sample) -> list[list[float]]:
-    """The true boxes as fractions of the image's width and height, cut off at its edges.
+def annotated_boxes(sample: Sample, area: Area = WHOLE) -> list[list[float]]:
+    """The true boxes as fractions of what the model sees of the image, cut off at its edges.
 
-    A box without an area covers nothing, and is left out.
+    A box without an area covers nothing, and is left out, as is one out of sight.
+
+    Args:
+        area: see `Family.visible_area`.
     """
-    size = (sample.width, sample.height, sample.width, sample.height)
-    return [
-        [min(max(coordinate / side, 0.0), 1.0) for coordinate, side in zip(box, size, strict=True)]
-        for box in sample.boxes
-        if box[0] < box[2] and box[1] < box[3]
-    ]
+    left, top, right, bottom = area
+    size = (sample.width, sample.height) * 2
+    start, extent = (left, top) * 2, (right - left, bottom - top) * 2
+
+    def seen(box: Sequence[float]) -> list[float]:
+        places = zip(box, size, start, extent, strict=True)
+        return [
+            min(max((x / side - first) / length, 0.0), 1.0) for x, side, first, length in places
+        ]
+
+    boxes = [seen(box) for box in sample.boxes]
+    return [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
 
 
 def target_of(sample: Sample) -> str:

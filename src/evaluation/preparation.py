@@ -21,6 +21,7 @@ from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.loggers import RunLogger
+from ..sweeps import check_expanded
 from .results import scored_samples
 from .run_directory import RunDirectory
 from .run_key import as_file_name, run_key
@@ -48,6 +49,16 @@ class Plan:
     run_dir: RunDirectory
 
 
+def _check_family(cfg: DictConfig) -> None:
+    """Policies take the settings of `family`, which a model's file sets beside its own."""
+    if cfg.model.family != cfg.family.name:
+        raise ValueError(
+            f"model.family is {cfg.model.family!r}, but the policy has the settings of "
+            f"{cfg.family.name!r}: choose a model=<name> of that family instead of setting "
+            "model.family, or put `override /family@_global_.family` into your model's file"
+        )
+
+
 def prepare(cfg: DictConfig) -> Plan:
     """Instantiates and checks all parts but the model; the cheapest checks come first.
 
@@ -60,6 +71,8 @@ def prepare(cfg: DictConfig) -> Plan:
             f"experiment_name is {cfg.experiment_name!r}: it names a folder, so use letters, "
             "digits and . _ = + -"
         )
+    check_expanded(cfg)
+    _check_family(cfg)
     policy, spec = build_policy(cfg), build_model_spec(cfg)
     source, logger, judge = build_source(cfg), build_logger(cfg), build_judge(cfg)
     logger.check()

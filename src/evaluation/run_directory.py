@@ -101,6 +101,7 @@ class RunDirectory:
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
                 file.flush()
+                os.fsync(file.fileno())  # other machines shall read it now
             yield
 
     def refuse_other_ranks(self, world_size: int) -> None:
@@ -121,8 +122,9 @@ class RunDirectory:
         return path.exists() and _is_held(path)
 
     def first_process(self) -> str | None:
-        """Which process is at work as rank 0; None where there is none."""
-        return self._lock_file(0).read_text(encoding="utf-8") if self.is_locked() else None
+        """Which process is at work as rank 0; None where there is none, or no name yet."""
+        name = self._lock_file(0).read_text(encoding="utf-8") if self.is_locked() else ""
+        return name or None
 
     def _lock_file(self, rank: int) -> Path:
         return self.path / "samples" / f".rank{rank:02d}.lock"

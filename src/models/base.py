@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -18,145 +17,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ..rows import Row
-from ..tokens import VisualTokens
+from .blocks import WHOLE, Area, Block
+from .rotary import Rotary, rotate
 from .vision_towers.base import VisionTower
 
 SELECTION_LAYER = "ivcprune_selection_layer"
 """Key of a checkpoint's config.json for a layer that was chosen for it (paper A.2)."""
-
-Rotary = Tensor | tuple[Tensor, ...]
-"""What a decoder hands its layers as rotary embedding: cos and sin, or complex rotations."""
-
-
-def each_rotary(change: Callable[[Tensor], Tensor], rotary: Rotary) -> Rotary:
-    """The same change of every tensor of a rotary embedding."""
-    return change(rotary) if isinstance(rotary, Tensor) else tuple(map(change, rotary))
-
-
-def device_of(layer: nn.Module, otherwise: torch.device) -> torch.device:
-    """Where a layer computes; `otherwise` where its weights are offloaded."""
-    weight = next(layer.parameters(), None)
-    return otherwise if weight is None or weight.is_meta else weight.device
-
-
-def each_pair(change: Callable[[Tensor, Tensor], Tensor], first: Rotary, second: Rotary) -> Rotary:
-    """A function of the tensors of two rotary embeddings of the same kind."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return change(first, second)
-    return tuple(change(x, y) for x, y in zip(first, second, strict=True))
-
-
-@dataclass(frozen=True)
-class Block:
-    """One run of visual tokens in the input: an image, a video frame, a thumbnail or a tile.
-
-    Attributes:
-        sample, image, kind, grid: see `rows.Row`.
-        start: index of the first token in the (padded) input sequence.
-        cell: row and column of each token, long `[n, 2]` on the CPU.
-        xy: centre of each token in the original image in [0, 1], float `[n, 2]` on the CPU.
-        special: newline and separator tokens, bool `[n]`, or None for none.
-        eligible: tokens that a ranking may take, bool `[n]`, or None for all.
-        thumbnail_cell: of a tile, the cell of the image's thumbnail that shows the area of each
-            token, long `[n, 2]`, (-1, -1) for none; None where that is not known.
-    """
-
-    sample: int
-    image: int
-    kind: str
-    grid: tuple[int, int]
-    start: int
-    cell: Tensor
-    xy: Tensor
-    special: Tensor | None = None
-    eligible: Tensor | None = None
-    thumbnail_cell: Tensor | None = None
-
-    @classmethod
-    def full(cls, sample: int, image: int, kind: str, grid: tuple[int, int], start: int) -> Block:
-        """A block whose tokens are its grid in raster order, covering the whole image."""
-        height, width = grid
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        cell = torch.stack([rows, columns], dim=-1).view(-1, 2)
-        xy = (cell.flip(-1) + 0.5) / torch.tensor([width, height])
-        return cls(sample, image, kind, grid, start, cell, xy)
-
-
-def visual_tokens(
-    blocks: Sequence[Block],
-    positions: Tensor,
-    inv_freq: Tensor,
-    seeds: Sequence[int],
-    frequency_axis: Tensor | None = None,
-) -> VisualTokens:
-    """Rows of visual tokens from blocks.
-
-    Args:
-        blocks: in input order within each sample; at least one.
-        positions: position ids of the input on each rotary axis, long `[A, B, S]`.
-        inv_freq: rotary frequencies, float `[d / 2]`.
-        seeds: one integer per batch element, or none.
-        frequency_axis: rotary axis of each frequency, long `[d / 2]`; None: all of axis 0.
-    """
-    if frequency_axis is None:
-        frequency_axis = torch.zeros(len(inv_freq), dtype=torch.long)
-    device, length = positions.device, positions.shape[-1]
-    counts = [len(block.cell) for block in blocks]
-    column = torch.arange(max(counts))
-    start = torch.tensor([block.start for block in blocks])
-    before: dict[int, int] = {}
-    offsets = []
-    for block, count in zip(blocks, counts, strict=True):
-        offsets.append(before.get(block.sample, 0))
-        before[block.sample] = offsets[-1] + count
-    index = (start[:, None] + column).clamp(max=length - 1).to(device)
-    sample = torch.tensor([block.sample for block in blocks], device=device)
-    rows = tuple(
-        Row(b.sample, b.image, b.kind, b.grid, count, count)
-        for b, count in zip(blocks, counts, strict=True)
-    )
-    falses = [torch.zeros(n, dtype=torch.bool) for n in counts]
-    special = [f if b.special is None else b.special for b, f in zip(blocks, falses, strict=True)]
-    eligible = [
-        ~f if b.eligible is None else b.eligible for b, f in zip(blocks, falses, strict=True)
-    ]
-    return VisualTokens(
-        rows=rows,
-        blocks=rows,
-        block=torch.arange(len(blocks), device=device)[:, None].expand(-1, max(counts)),
-        index=index,
-        slot=index,
-        ordinal=_ordinals(offsets, counts).to(device),
-        cell=_pad([block.cell for block in blocks], device),
-        xy=_pad([block.xy for block in blocks], device),
-        positions=positions[:, sample[:, None], index],
-        inv_freq=inv_freq.to(device),
-        frequency_axis=frequency_axis.to(device),
-        special=_pad(special, device),
-        eligible=_pad(eligible, device),
-        all_alike=all(b.special is None and b.eligible is None for b in blocks),
-        added=torch.zeros_like(index, dtype=torch.bool),
-        seeds=tuple(seeds),
-        thumbnail_cell=_thumbnail_cells(blocks, device),
-    )
-
-
-def _thumbnail_cells(blocks: Sequence[Block], device: torch.device) -> Tensor | None:
-    cells = [b.thumbnail_cell if b.kind == "tile" else b.cell for b in blocks]
-    known = [cell for cell in cells if cell is not None]
-    return _pad(known, device) if len(known) == len(cells) else None
-
-
-def _ordinals(offsets: Sequence[int], counts: Sequence[int]) -> Tensor:
-    """Number of each token among its sample's; padding repeats the row's last token."""
-    column = torch.arange(max(counts))
-    last = torch.tensor(counts)[:, None] - 1
-    return torch.tensor(offsets)[:, None] + torch.minimum(column, last)
-
-
-def _pad(items: list[Tensor], device: torch.device) -> Tensor:
-    return nn.utils.rnn.pad_sequence(items, batch_first=True).to(device)
 
 
 class Family(ABC):
@@ -209,6 +75,27 @@ class Family(ABC):
     @abstractmethod
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         """(width, height) of each image as the model sees it, from the processor's output."""
+
+    def visible_area(self, processor: Any, size: tuple[int, int], n_images: int) -> Area:
+        """What the tokens of an image show of it: left, top, right and bottom as fractions of it.
+
+        Their `xy` runs from 0 to 1 within. An area that reaches beyond the image is padded.
+
+        Args:
+            size: (width, height) of the original image.
+            n_images: images of its sample.
+        """
+        return WHOLE
+
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int:
+        """Visual tokens of a sample with `n_images` images of one size (width, height), in pixels.
+
+        Raises:
+            ValueError: the processor refuses images of that size.
+        """
+        width, height = size
+        counts = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
+        return n_images * int(counts["num_image_tokens"][0])
 
     def layers(self, model: nn.Module) -> nn.ModuleList:
         """The decoder layers."""
@@ -346,22 +233,7 @@ class Family(ABC):
         return cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
 
 
-def rotate(states: Tensor, rotary: Rotary | None) -> Tensor:
-    """Rotary embedding, half-split: `states` `[B, H, Q, D]`, cos and sin `[B, Q, R]`.
-
-    Where R < D (partial rotary), only the first R dimensions turn.
-    """
-    if rotary is None:
-        return states
-    cos, sin = (x[:, None] for x in rotary)
-    turning, fixed = states[..., : cos.shape[-1]], states[..., cos.shape[-1] :]
-    first, second = turning.chunk(2, dim=-1)
-    turned = turning * cos + torch.cat([-second, first], dim=-1) * sin
-    return torch.cat([turned, fixed], dim=-1) if fixed.shape[-1] else turned
-
-
-def is_visual(inputs: Mapping[str, Any], image_token_id: int) -> Tensor:
-    """Image tokens among a model's inputs, bool `[B, S]`: by id, or by the given types."""
-    if (input_ids := inputs.get("input_ids")) is not None:
-        return cast(Tensor, input_ids == image_token_id)
-    return cast(Tensor, inputs["mm_token_type_ids"] > 0)
+def device_of(layer: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where a layer computes; `otherwise` where its weights are offloaded."""
+    weight = next(layer.parameters(), None)
+    return otherwise if weight is None or weight.is_meta else weight.device

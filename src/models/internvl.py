@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from .base import Block, Family, is_visual
+from .base import Family
+from .blocks import Block, is_visual
 from .internvl_config import convert_config, is_chat, read_config
 from .internvl_conversion import load_chat_model
 from .internvl_pictures import picture_blocks, read_pictures
@@ -76,6 +77,12 @@ class InternVL(Family):
         """(width, height) of all tiles of each image together; its boxes are in thousandths."""
         sizes = inputs["image_sizes"].flatten(0, 1).tolist()
         return [(width, height) for height, width, video in sizes if height and not video]
+
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int:
+        width, height = size
+        options = {"max_patches": processor.most_tiles(n_images)}
+        tiles = processor.image_processor.get_number_of_image_patches(height, width, options)
+        return n_images * int(tiles) * int(processor.image_seq_length)
 
     def read_config(self, config: Mapping[str, Any]) -> PretrainedConfig:
         return convert_config(config) if is_chat(config) else super().read_config(config)

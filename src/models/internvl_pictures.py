@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .base import Block
+from .blocks import Block
 
 
 @dataclass(frozen=True, slots=True)

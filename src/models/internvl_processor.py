@@ -100,6 +100,15 @@ class InternVLImageTextProcessor(InternVLProcessor):
         """Frames are images that are not cut."""
         return self.image_processor
 
+    def most_tiles(self, n_images: int, allowed: int | None = None) -> int:
+        """Tiles that each image of a sample may have: several share `MOST_PATCHES` evenly.
+
+        Args:
+            allowed: the most of an image that is alone; None = as the image processor says.
+        """
+        alone = self.image_processor.max_patches if allowed is None else allowed
+        return max(1, min(alone, MOST_PATCHES // n_images))
+
     def __call__(
         self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any
     ) -> BatchFeature:
@@ -144,12 +153,12 @@ class InternVLImageTextProcessor(InternVLProcessor):
         return [*(list(islice(flat, n)) for n in named), list(flat)]
 
     def _process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
-        """Several images of a sample share `MOST_PATCHES` tiles evenly."""
+        """See `most_tiles`."""
         processed: dict[str, list[Any]] = {"pixel_values": [], "num_patches": [], "sizes": []}
         replacements: list[str] = []
         for own in filter(None, images):
-            allowed = kwargs.get("max_patches", self.image_processor.max_patches)
-            options = {**kwargs, "max_patches": max(1, min(allowed, MOST_PATCHES // len(own)))}
+            most = self.most_tiles(len(own), kwargs.get("max_patches"))
+            options = {**kwargs, "max_patches": most}
             made, texts = super()._process_images(own, **options)
             processed["pixel_values"] += made["pixel_values"]
             processed["num_patches"] += map(int, made["num_patches"])

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Block, Family, is_visual
+from .base import Family
+from .blocks import Area, Block, central_square, is_visual
 from .vision_towers.base import VisionTower
 from .vision_towers.batched import class_token_tower
 
@@ -51,6 +52,15 @@ class Llava(Family):
         layers = [layer.self_attn for layer in core.vision_tower.encoder.layers]
         patch = core.config.vision_config.patch_size
         return class_token_tower(core, layers, (patch, patch))
+
+    def visible_area(self, processor: Any, size: tuple[int, int], n_images: int) -> Area:
+        """The square in the middle that is cut out, or to which the image is padded."""
+        images = processor.image_processor
+        if getattr(images, "do_pad", False):
+            return central_square(size, max(size))
+        if images.do_center_crop:
+            return central_square(size, min(size))
+        return super().visible_area(processor, size, n_images)
 
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         height, width = inputs["pixel_values"].shape[-2:]

@@ -15,7 +15,8 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
     unpad_image,
 )
 
-from .base import Block, Family
+from .base import Family
+from .blocks import Area, Block, central_square
 from .llava_onevision_processor import OnevisionProcessor
 
 _IMAGE, _VIDEO = 1, 2
@@ -64,6 +65,16 @@ class LlavaOnevision(Family):
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         """The original sizes: every view shows the whole picture."""
         return [(width, height) for height, width in inputs["image_sizes"].tolist()]
+
+    def visible_area(self, processor: Any, size: tuple[int, int], n_images: int) -> Area:
+        whole = super().visible_area(processor, size, n_images)
+        return whole if n_images == 1 else central_square(size, max(size))
+
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int:
+        if n_images == 1:
+            return super().image_tokens(processor, size, 1)
+        separator = 1
+        return n_images * (int(processor.num_image_tokens) + separator)
 
     def load_processor(self, folder: Path) -> Any:
         return OnevisionProcessor.from_pretrained(folder, backend="pil")

@@ -98,7 +98,8 @@ class ModelSpec:
         if family != self.family:
             raise ValueError(
                 f"model.family={self.family!r} does not fit model.path={self.path!r}, "
-                f"a checkpoint of the family {family!r}: set model.family={family}"
+                f"a checkpoint of the family {family!r}: choose a model=<name> of that family, as "
+                "job=list shows them, whose prompts and policies fit, and give it this model.path"
             )
 
     def config(self) -> PretrainedConfig:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from .base import Block, Family
+from .base import Family
+from .blocks import Block
 from .processors import ImageTextProcessor
 from .vision_towers.base import VisionTower
 from .vision_towers.packed import windowed_tower

@@ -10,7 +10,7 @@ from rich.console import Console
 from ..groups import data_pools
 from .comparison import compare
 from .html import render_page
-from .leave_out import leave_out, read_ids
+from .leave_out import leave_out, read_samples
 from .paper.drawings import write_drawings
 from .paper.job import report_tables
 from .pooling import pooled_runs
@@ -47,8 +47,8 @@ def run(
         return
     runs = load_runs(experiment)
     if without is not None:
-        ids = read_ids(without)
-        runs = [rest for run in runs if (rest := leave_out(run, ids)).n]
+        samples = read_samples(without)
+        runs = [rest for run in runs if (rest := leave_out(run, samples)).n]
     unfinished = unfinished_runs(experiment)
     if not runs:
         raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
@@ -62,7 +62,11 @@ def run(
         console.print()
     written = report_tables(tables, experiment, runs, console, efficiency) if tables else []
     if without is not None:
-        console.print(f"without the samples of {without}\n", highlight=False, soft_wrap=True)
+        console.print(
+            f"{samples.data} without the samples of {without}, by its tasks' means\n",
+            highlight=False,
+            soft_wrap=True,
+        )
     if unfinished:
         console.print(f"not shown, unfinished: {', '.join(unfinished)}\n", highlight=False)
     page = experiment / "report.html"

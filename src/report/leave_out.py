@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..metrics.aggregate import aggregate
-from .runs import Row, Run, Score
+from .runs import Row, Run, Score, scores_by_category
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,32 @@ class PartialRun(Run):
         return [row for row in super().samples() if row["sample_id"] not in self.left_out]
 
 
-def leave_out(run: Run, ids: frozenset[str]) -> Run:
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one benchmark; ids say nothing without its name.
+
+    Attributes:
+        data: the benchmark's.
+    """
+
+    data: str
+    ids: frozenset[str]
+
+
+def leave_out(run: Run, without: Samples) -> Run:
     """The run with all figures over the other samples; the run itself where it has none of them.
 
     Scores are then the means of tasks: metrics of a benchmark's own (F1, groups of questions) need
     more than the rows, and are left out too.
     """
+    if run.data != without.data:
+        return run
     rows = run.samples()
-    kept = [row for row in rows if row["sample_id"] not in ids]
+    kept = [row for row in rows if row["sample_id"] not in without.ids]
     if len(kept) == len(rows):
         return run
     scores = aggregate(kept)
-    del scores["categories"]
+    categories = scores_by_category(scores.pop("categories"))
     shares = [row["average_tokens"] for row in kept if row["n_visual"]]
     sizes = [row["kv_bytes"] for row in kept if row["kv_bytes"] is not None]
     given = {field.name: getattr(run, field.name) for field in fields(Run)}
@@ -46,20 +60,21 @@ def leave_out(run: Run, ids: frozenset[str]) -> Run:
             "scores": {task: Score(**score) for task, score in scores.items()},
             "headline": (),
             "units": {},
+            "categories": categories,
         },
-        left_out=ids,
+        left_out=without.ids,
     )
 
 
-def read_ids(path: str) -> frozenset[str]:
-    """The sample ids of a `layer_choice.json`.
+def read_samples(path: str) -> Samples:
+    """The samples of a `layer_choice.json`.
 
     Raises:
-        ValueError: the file is missing, or holds no list `ids`.
+        ValueError: the file is missing, or does not name `data` and `ids`.
     """
     try:
-        ids = json.loads(Path(path).expanduser().read_text("utf-8"))["ids"]
-        return frozenset(map(str, ids))
+        choice = json.loads(Path(path).expanduser().read_text("utf-8"))
+        return Samples(str(choice["data"]), frozenset(map(str, choice["ids"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"job.without={path} cannot be read ({type(error).__name__}: {error}): give a "

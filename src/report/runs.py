@@ -43,6 +43,7 @@ class Run:
         scores: by task, and by metric of the benchmark where it has its own.
         headline: names of the scores that comparisons show.
         units: of the scores that are not in percent.
+        categories: scores by task or metric of the benchmark, then by category.
         judge: what a judge was asked, as in `metrics.json`; None without one.
         config: the resolved configuration.
         environment: `env.json`, what the run was computed with.
@@ -62,6 +63,7 @@ class Run:
     headline: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     judge: Mapping[str, Any] | None = None
+    categories: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
 
     @property
     def shown(self) -> dict[str, Score]:
@@ -126,12 +128,23 @@ def load_run(folder: Path) -> Run:
             headline=tuple(metrics.get("headline", ())),
             units=metrics.get("units") or {},
             judge=metrics.get("judge"),
+            categories=scores_by_category(metrics.get("categories") or {}),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not a valid metrics file ({type(error).__name__}: {error}): "
             "delete this run directory and run the command again"
         ) from error
+
+
+def scores_by_category(
+    categories: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Score]]:
+    """`categories` of `metrics.json` as scores."""
+    return {
+        name: {category: Score(**score) for category, score in of_metric.items()}
+        for name, of_metric in categories.items()
+    }
 
 
 def load_runs(experiment: Path) -> list[Run]:

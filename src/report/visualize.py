@@ -21,6 +21,7 @@ from ..build import build_model_spec, build_policy
 from ..data.batch import Batch, Collate
 from ..data.prompts import check_prompts
 from ..data.sample import FEATURES
+from ..models.blocks import WHOLE, Area
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..selectors import IVCSelector
@@ -77,7 +78,9 @@ def run(cfg: DictConfig, image: str | None, prompt: str | None, task: str, outpu
     folder = Path(output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{path.stem}-{policy.name}-{spec.name}.png"
-    draw(batch.samples[0].images[0], answers[-1].stats, prompt, picture)
+    shown = batch.samples[0].images[0]
+    area = family_named(spec.family).visible_area(processor, shown.size, 1)
+    draw(shown, answers[-1].stats, prompt, picture, area)
     _print(answers)
     log.info("picture: %s", picture)
 
@@ -120,10 +123,15 @@ def _print(answers: list[Answer]) -> None:
         )
 
 
-def draw(image: PILImage, stats: PrefillStatistics, prompt: str, path: Path) -> None:
+def draw(
+    image: PILImage, stats: PrefillStatistics, prompt: str, path: Path, area: Area = WHOLE
+) -> None:
     """The picture, what is kept of it, and V(m) and U(m) with the coordinates (paper Fig. 4).
 
     Of a picture that is cut into tiles, the thumbnail is shown.
+
+    Args:
+        area: what the model sees of the picture.
     """
     before = stats.before
     if before is None:
@@ -146,11 +154,11 @@ def draw(image: PILImage, stats: PrefillStatistics, prompt: str, path: Path) -> 
     figure = Figure(figsize=(13, min(height, 7.0)), layout="constrained")
     panels = [figure.add_subplot(1, 4, number + 1) for number in range(4)]
     _show(panels[0], shown, prompt)
-    _show(panels[1], dim_dropped(shown, kept), f"kept: {int(kept.sum())} of {kept.size}")
+    _show(panels[1], dim_dropped(shown, kept, area), f"kept: {int(kept.sum())} of {kept.size}")
+    left, top, right, bottom = area
+    seen = (shown.height * (bottom - top)) / (shown.width * (right - left))
     for axes, values, name in ((panels[2], real, "V"), (panels[3], imaginary, "U")):
-        axes.imshow(
-            on_grid(values), cmap="viridis", aspect=shown.height / shown.width * grid[1] / grid[0]
-        )
+        axes.imshow(on_grid(values), cmap="viridis", aspect=seen * grid[1] / grid[0])
         lines, columns = np.nonzero(on_grid(chosen.float()) == 1)
         axes.plot(columns, lines, "s", ms=3, mfc="none", mec="#d55e00")
         _without_ticks(axes, f"{name}(m); squares: coordinates")

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..api import load_policy
-from ..models.base import Block, visual_tokens
+from ..models.blocks import Block, visual_tokens
 from ..models.deepseek_vl2 import layout, tiling
 from ..models.internvl_pictures import Picture, picture_blocks
 from ..selectors import signals_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ..models.base import Block, visual_tokens
+from ..models.blocks import Block, visual_tokens
 from ..signals import InputSignals, TextTokens
 from ..tokens import Signal, VisualTokens
 from .signals import RecordedSignals

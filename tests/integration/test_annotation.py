@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from PIL import Image
 
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.annotation import annotated_tokens
-from ivcprune.models.base import Block
+from ivcprune.data.sample import Sample
+from ivcprune.evaluation.module import annotated_boxes
+from ivcprune.models.blocks import WHOLE, Block
+from ivcprune.models.llava import Llava
+from ivcprune.models.llava_onevision import LlavaOnevision
 from ivcprune.selectors import Selector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, picture
@@ -88,3 +93,48 @@ def test_a_wrong_number_of_samples_is_refused():
         run.annotate([[]] * 3)
         with pytest.raises(ValueError, match="3 samples, but the batch has 2 sequences"):
             model(**inputs)
+
+
+def llava_sample(size, box):
+    image = picture(*size)
+    return Sample("a", "vqa", [image], "what?", boxes=[box], width=size[0], height=size[1])
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "seen"),
+    [
+        ((300, 100), [100, 0, 150, 50], [[0.0, 0.0, 0.5, 0.5]]),  # of the middle third
+        ((300, 100), [50, 0, 150, 100], [[0.0, 0.0, 0.5, 1.0]]),
+        ((100, 300), [0, 150, 100, 200], [[0.0, 0.5, 1.0, 1.0]]),
+        ((300, 100), [0, 0, 90, 100], []),  # cut away
+        ((100, 100), [25, 50, 75, 100], [[0.25, 0.5, 0.75, 1.0]]),
+    ],
+)
+def test_boxes_speak_of_the_square_that_llava_cuts_out(size, box, seen):
+    _, processor = tiny_model("llava")
+    area = Llava().visible_area(processor, size, 1)
+    boxes = annotated_boxes(llava_sample(size, box), area)
+    assert torch.allclose(torch.tensor(boxes), torch.tensor(seen))
+
+
+def test_tokens_of_the_cut_out_square_are_what_its_pixels_show():
+    """A white stripe in the right third is out of LLaVA's sight, one in the middle is not."""
+    _, processor = tiny_model("llava")
+    size = (300, 100)
+    area = Llava().visible_area(processor, size, 1)
+    for left, in_sight in ((100, True), (200, False)):
+        image = Image.new("RGB", size)
+        image.paste("white", (left, 0, left + 100, 100))
+        pixels = processor.image_processor(image, return_tensors="pt")["pixel_values"]
+        assert bool(pixels.mean() > 1) is in_sight
+        boxes = annotated_boxes(llava_sample(size, [left, 0, left + 100, 100]), area)
+        assert bool(boxes) is in_sight
+
+
+def test_padded_squares_reach_beyond_the_image():
+    """LLaVA-OneVision's images with company; a box keeps its place in the picture."""
+    area = LlavaOnevision().visible_area(None, (200, 100), 2)
+    assert area == (0.0, -0.5, 1.0, 1.5)
+    boxes = annotated_boxes(llava_sample((200, 100), [0, 0, 200, 100]), area)
+    assert boxes == [[0.0, 0.25, 1.0, 0.75]]
+    assert LlavaOnevision().visible_area(None, (200, 100), 1) == WHOLE

@@ -205,6 +205,33 @@ class TestRefused:
         with prune(model, half()), pytest.raises(ValueError, match="pass mm_token_type_ids"):
             model(inputs_embeds=embeddings)
 
+    def test_a_positional_configuration(self, model_and_processor):
+        model, processor = model_and_processor
+        inputs = ragged_batch(processor)
+        ids = inputs.pop("input_ids")
+        config = GenerationConfig(use_cache=False, max_new_tokens=1)
+        with prune(model, half()), pytest.raises(ValueError, match="use_cache=False"):
+            model.generate(ids, config, **inputs)
+
+    @pytest.mark.parametrize("policy", ["none", "random"])
+    def test_a_method_of_the_instances_own_comes_back(self, model_and_processor, policy):
+        model, processor = model_and_processor
+        asked = []
+        original = model.generate
+
+        def own(*args, **kwargs):
+            asked.append(kwargs["max_new_tokens"])
+            return original(*args, **kwargs)
+
+        model.generate = own
+        try:
+            with prune(model, policy):
+                model.generate(**ragged_batch(processor), max_new_tokens=1)
+            assert model.generate is own
+            assert asked == [1]
+        finally:
+            del model.generate
+
     def test_the_guard_leaves_with_the_block(self, model_and_processor):
         model, processor = model_and_processor
         with prune(model, half()):

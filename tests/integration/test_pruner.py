@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from transformers.masking_utils import create_causal_mask
 
-from ivcprune import PruningPolicy, Stage, load_policy, prune
+from ivcprune import PruningPolicy, Stage, load_policy, masks, prune
 from ivcprune.models.registry import family_of_model
 from ivcprune.selectors import FastVSelector, PDropSelector, RandomSelector, Selector
 from ivcprune.testing import tiny_model
@@ -388,3 +390,29 @@ def test_caches_without_padding_have_no_mask(model_and_processor, cache):
         assert [layer.valid for layer in caches.layers] == [None] * 4
         ragged = model(**ragged_batch(processor)).past_key_values
     assert any(layer.valid is not None for layer in ragged.layers)
+
+
+def test_layers_alike_share_one_mask(model_and_processor, monkeypatch):
+    """On a ragged batch, where each step of decoding needs masks: one for each length of cache."""
+    model, processor = model_and_processor
+    made = []
+
+    @functools.wraps(create_causal_mask)
+    def counted(**arguments):
+        made.append(arguments["attention_mask"])
+        return create_causal_mask(**arguments)
+
+    monkeypatch.setattr(masks, "create_causal_mask", counted)
+    inputs = ragged_batch(processor)
+    with prune(model, half()):
+        cache = model(**inputs).past_key_values
+        assert len({id(layer.valid) for layer in cache.layers}) == 1
+        made.clear()
+        model(input_ids=torch.full((2, 1), 5), past_key_values=cache)
+        assert len(made) == 1
+        assert len({id(layer.valid) for layer in cache.layers}) == 1
+    with prune(model, half(cache="from_stage")):
+        cache = model(**inputs).past_key_values
+        made.clear()
+        model(input_ids=torch.full((2, 1), 5), past_key_values=cache)
+        assert len(made) == 1  # the layers below have the model's own

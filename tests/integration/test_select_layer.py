@@ -14,7 +14,7 @@ from ivcprune.data.scenes import load_scenes
 from ivcprune.evaluation import predict, select_layer
 from ivcprune.evaluation.select_layer import LayerScore
 from ivcprune.report import job as report
-from ivcprune.report.leave_out import leave_out, read_ids
+from ivcprune.report.leave_out import Samples, leave_out, read_samples
 from ivcprune.report.runs import load_runs
 
 SIZE = 10
@@ -144,14 +144,21 @@ def test_reports_can_leave_the_chosen_samples_out(
     overrides = [*settings, "experiment_name=all"]
     predict.run(compose(overrides))
     (whole,) = load_runs(experiment.parent / "all")
-    rest = leave_out(whole, read_ids(str(experiment / "layer_choice.json")))
+    rest = leave_out(whole, read_samples(str(experiment / "layer_choice.json")))
     rows = [row for row in whole.samples() if row["sample_id"] not in choice["ids"]]
     assert rest.samples() == rows
     assert (whole.n, rest.n) == (SIZE, SIZE - 4)
     for task, score in rest.scores.items():
         values = [row["score"] for row in rows if row["task"] == task]
         assert (score.n, score.value) == (len(values), 100 * sum(values) / len(values))
-    assert leave_out(whole, frozenset({"another"})) is whole
+    assert leave_out(whole, Samples(whole.data, frozenset({"another"}))) is whole
+    of_others = Samples("another", frozenset(choice["ids"]))
+    assert leave_out(whole, of_others) is whole  # ids are unique within a benchmark only
+    for name, categories in rest.categories.items():
+        for category, score in categories.items():
+            of_category = [r for r in rows if r["task"] == name and r["category"] == category]
+            assert score.n == len(of_category)
+    assert sum(s.n for c in rest.categories.values() for s in c.values()) == len(rows)
 
     path = experiment / "layer_choice.json"
     capsys.readouterr()
@@ -165,4 +172,4 @@ def test_a_file_that_is_no_choice_is_named(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("[]")
     for name in ("other.json", "missing.json"):
         with pytest.raises(ValueError, match=f"job.without=.*{name} cannot be read"):
-            read_ids(str(tmp_path / name))
+            read_samples(str(tmp_path / name))

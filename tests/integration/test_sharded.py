@@ -38,12 +38,12 @@ def generate(model, inputs):
     )
 
 
-def in_here(family: str, name: str):
+def in_here(family: str, name: str, *overrides: str):
     """Model, inputs, policy, what is generated on one device, and the statistics."""
     model, processor = tiny_model(family, depth=DEPTH)
     model.set_attn_implementation("eager")
     inputs = ragged_batch(processor)
-    policy = load_policy(name, family=family)
+    policy = load_policy(name, *overrides, family=family)
     with prune(model, policy) as run:
         run.identify(["a", "b"])
         ids = generate(model, inputs)
@@ -69,6 +69,21 @@ def test_layers_on_another_device_are_pruned_alike(family: str, name: str, split
         ids = generate(model, place(inputs))
         assert ids.tolist() == expected.tolist()
         assert_same(run.stats, stats)
+
+
+def test_contiguous_positions_go_on_on_another_device() -> None:
+    """The shift of later positions is known where the stage's layer is."""
+    model, inputs, policy, expected, _ = in_here(
+        "llava", "random", "positions=reassign", "cache=from_stage"
+    )
+    decoder = family_of_model(model).text_model(model)
+    names = {module: name for name, module in model.named_modules()}
+    with (
+        sharded(model, [names[layer] for layer in decoder.layers[1:]]),
+        prune(model, policy) as run,
+    ):
+        run.identify(["a", "b"])
+        assert generate(model, place(inputs)).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])

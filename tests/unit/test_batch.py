@@ -187,3 +187,15 @@ def test_a_video_that_is_not_there_is_one_failure(collate: Collate, film: Path) 
     assert "unpack the videos" in batch.failures[0].message
     (failure,) = collate([[video_row("film", film)]]).failures
     assert "data.frames must say" in failure.message
+
+
+@pytest.mark.gpu
+def test_a_pinned_batch_arrives_on_the_gpu(collate: Collate) -> None:
+    batch = collate([[row("one", png(56, 28))]])
+    pinned = batch.pin_memory()
+    assert all(tensor.is_pinned() for tensor in pinned.inputs.values())
+    arrived = pinned.to("cuda")
+    assert arrived.samples == batch.samples
+    for name, tensor in arrived.inputs.items():
+        assert tensor.device.type == "cuda"
+        assert torch.equal(tensor.cpu(), batch.inputs[name])

@@ -25,9 +25,15 @@ SIZES = [28, 84, 56, 28, 112, 56, 84]
 
 
 class StandInProcessor:
-    """Counts patches of 14 pixels; knows no text."""
+    """Counts patches of 14 pixels; words are tokens."""
 
     image_processor = SimpleNamespace(patch_size=14)
+
+    def tokenizer(self, texts: list[str], **_: Any) -> dict[str, list[list[str]]]:
+        return {"input_ids": [text.split() for text in texts]}
+
+    def _get_num_multimodal_tokens(self, image_sizes: list[tuple[int, int]]) -> dict[str, Any]:
+        return {"num_image_tokens": [h // 14 * (w // 14) for h, w in image_sizes]}
 
     def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> str:
         return str(messages[0]["content"][-1]["text"])
@@ -47,6 +53,7 @@ class Squares:
     name: str = "squares"
     repeat_ids: bool = False
     leave_out: str | None = None
+    long_questions: tuple[int, ...] = ()
     frames: None = None
 
     def load(self, cache_dir: Path) -> datasets.Dataset:
@@ -63,7 +70,7 @@ class Squares:
             "group_id": sample_id,
             "task": "vqa" if i % 2 else "grounding",
             "images": [{"bytes": file.getvalue() if side else b"corrupt", "path": None}],
-            "question": "what?",
+            "question": "what is this?" if i in self.long_questions else "what?",
             "answers": ["this"],
             "boxes": [],
             "category": "any",
@@ -114,9 +121,14 @@ def test_corrupt_image_is_reported_and_the_rest_served(workers: int) -> None:
     assert batch.input_sizes == [(56, 56), (56, 56)]
 
 
+def stand_in_trainer(world_size: int = 1, device: str = "cpu") -> SimpleNamespace:
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    return SimpleNamespace(world_size=world_size, strategy=strategy)
+
+
 def ranks(data: PredictData, world_size: int) -> list[list[Batch]]:
     """What Lightning serves on each rank."""
-    data.trainer = SimpleNamespace(world_size=world_size)
+    data.trainer = stand_in_trainer(world_size)
     loader = data.predict_dataloader()
     served = []
     for rank in range(world_size):
@@ -190,6 +202,24 @@ def test_lightning_trainer_serves_the_batches(finished: int, tmp_path: Path) -> 
     assert batches is not None
     served = [sample_id for batch in batches for sample_id in batch]
     assert sorted(served) == [f"sample-{i}" for i in range(finished, 7)]
+
+
+def test_longer_questions_share_a_batch() -> None:
+    """Images of one size: what is left is the text."""
+    data = predict_data(Squares(sides=(28,) * 6, long_questions=(1, 4)))
+    assert composition(data) == [
+        ["sample-1", "sample-4"],
+        ["sample-0", "sample-2"],
+        ["sample-3", "sample-5"],
+    ]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda:1", True)])
+def test_inputs_are_pinned_for_a_gpu(device: str, pinned: bool) -> None:
+    data = predict_data()
+    assert not data.predict_dataloader().pin_memory
+    data.trainer = stand_in_trainer(device=device)
+    assert data.predict_dataloader().pin_memory is pinned
 
 
 def test_limit_takes_the_first_samples() -> None:

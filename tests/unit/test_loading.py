@@ -203,7 +203,7 @@ def test_unsupported_architecture_lists_the_supported_families(checkpoint: Path)
 
 
 def test_wrong_family_is_corrected(written: Path) -> None:
-    with pytest.raises(ValueError, match=r"set model\.family=qwen2_5_vl"):
+    with pytest.raises(ValueError, match=r"family 'qwen2_5_vl': choose a model=<name>"):
         spec(written, family="llava").check()
 
 

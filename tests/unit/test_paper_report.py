@@ -406,9 +406,11 @@ def test_times_of_the_efficiency_job_join_tab3(tmp_path: Path, model: str) -> No
     cells = [cell.strip() for cell in row.split("|")[3:-1]]
     if model == "mid":  # times of another model are none of this table's
         assert cells[2:4] == ["(322⁺)", "(**60.2**⁺)"]
+        assert "no times: they were measured of mid, which is not in this table" in text
+        assert "medians over" not in text
     else:
         assert cells[2:4] == ["**320**⁺ (322⁺)", "**55.5**⁺ (**60.2**⁺)"]
-    assert f"medians over 9 rounds of {model} (bfloat16, sdpa) on a GPU; 400 visual" in text
+        assert f"medians over 9 rounds of {model} (bfloat16, sdpa) on a GPU; 400 visual" in text
     # found by itself where it lies beside the runs
     (experiment / "efficiency.json").write_text(json.dumps(efficiency(model)))
     write_experiment(experiment, "table3")

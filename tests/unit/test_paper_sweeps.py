@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ivcprune.build import choices_of, compose
+from ivcprune.evaluation.preparation import prepare
 from ivcprune.sweeps import expand_experiment, sweeps_of
 
 
@@ -81,3 +84,31 @@ def test_the_settings_of_a_sweep_are_in_every_run(smoke: bool) -> None:
     assert config.model.name == "qwen2_5_vl_7b"
     assert config.policy.stages.select.selector.selector.first.members.ivc.keep == 0.2
     assert (config.data.limit == 2) is smoke
+
+
+def test_an_experiment_of_ones_own(tmp_path: Path) -> None:
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    content = (
+        "experiment_name: mine\nsweeps:\n  - {model: tiny, data: scenes, policy: [none, pdrop]}\n"
+    )
+    (folder / "mine.yaml").write_text(f"# @package _global_\n{content}")
+    sweep = ["~sweeps", "model=tiny", "data=scenes", "policy=none,pdrop"]
+    for flags in ([f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
+        command = [*flags, "--multirun", "experiment=mine"]
+        assert expand_experiment(command) == [["-m", *flags, "experiment=mine", *sweep]]
+        with pytest.raises(ValueError, match="experiment=mine stands for 2 runs"):
+            expand_experiment([*flags, "experiment=mine"])
+
+
+def test_a_list_of_sweeps_that_nothing_read_is_no_run() -> None:
+    """Of an experiment elsewhere, on Hydra's search path: it would be one run of the defaults."""
+    cfg = compose(["+sweeps=[{model: tiny, data: scenes, policy: none}]"])
+    with pytest.raises(ValueError, match="experiment 'default' has `sweeps`, but was not found"):
+        prepare(cfg)
+
+
+def test_policies_of_another_family_are_no_run() -> None:
+    cfg = compose(["model=llava_1_5_7b", "model.family=internvl"])
+    with pytest.raises(ValueError, match=r"'internvl', but the policy has the settings of 'llava'"):
+        prepare(cfg)

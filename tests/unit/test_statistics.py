@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ivcprune.models.base import visual_tokens
+from ivcprune.models.blocks import visual_tokens
 from ivcprune.models.deepseek_vl2.layout import image_blocks
 from ivcprune.models.deepseek_vl2.tiling import TileGeometry
 from ivcprune.statistics import PrefillStatistics

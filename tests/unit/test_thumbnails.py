@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ivcprune.models.base import Block, visual_tokens
+from ivcprune.models.blocks import Block, visual_tokens
 from ivcprune.models.internvl_pictures import Picture, picture_blocks
 from ivcprune.selectors import (
     Among,

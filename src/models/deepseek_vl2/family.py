@@ -9,9 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..base import Block, Family, Rotary, is_visual
+from ..base import Family
+from ..blocks import Block, is_visual
+from ..rotary import Rotary
 from ..vision_towers.base import VisionTower
 from ..vision_towers.batched import canvas_tower
+from .image_processing import DeepseekVL2ImageProcessor
 from .layout import image_blocks
 from .processing import DeepseekVL2Processor
 from .tiling import Grid
@@ -63,6 +66,11 @@ class DeepseekVL2(Family):
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         """Sizes of the original images: boxes are fractions of those."""
         return [size for sample in _sizes(inputs["image_sizes"]) for size in sample]
+
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int:
+        images: DeepseekVL2ImageProcessor = processor.image_processor
+        grids = images.grids_of([size] * n_images)
+        return sum(map(images.geometry.token_count, grids))
 
     def vision_tower(self, core: Any) -> VisionTower:
         layers = [layer.self_attn for layer in core.vision_tower.encoder.layers]

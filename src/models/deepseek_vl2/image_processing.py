@@ -53,6 +53,10 @@ class DeepseekVL2ImageProcessor(BaseImageProcessor):
         """Sizes of a tile."""
         return TileGeometry(self.tile_size, self.patch_size, self.downsample_ratio)
 
+    def grids_of(self, sizes: Sequence[tuple[int, int]]) -> list[Grid]:
+        """The tile grid of each image of one sample, whose (width, height) are `sizes`."""
+        return grids_of_sample(sizes, [(w, h) for w, h in self.tile_grids], self.tile_size)
+
     def preprocess(
         self, images: Sequence[Sequence[Image.Image]], return_tensors: str = "pt", **kwargs: Any
     ) -> BatchFeature:
@@ -72,9 +76,8 @@ class DeepseekVL2ImageProcessor(BaseImageProcessor):
         crops = torch.zeros(len(images), width, 2, dtype=torch.long)
         sizes = torch.zeros_like(crops)
         views: list[Tensor] = []
-        grids = [(w, h) for w, h in self.tile_grids]
         for i, sample in enumerate(images):
-            chosen = grids_of_sample([image.size for image in sample], grids, self.tile_size)
+            chosen = self.grids_of([image.size for image in sample])
             for j, (image, grid) in enumerate(zip(sample, chosen, strict=True)):
                 crops[i, j] = torch.tensor(grid)
                 sizes[i, j] = torch.tensor((image.height, image.width))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..base import Block
+from ..blocks import Block
 from .tiling import Grid, Letterbox, TileGeometry
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.vision_utils import get_vision_window_index
 
 from ...tokens import VisionDepth
-from ..base import rotate
+from ..rotary import rotate
 from .base import AttentionInput, Grid, TowerCall, VisionTower
 from .places import Layout
 from .received import Received, received_in_segments

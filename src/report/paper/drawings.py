@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
-from ...models.base import Block, visual_tokens
+from ...models.blocks import Block, visual_tokens
 from ...models.deepseek_vl2.layout import image_blocks
 from ...models.deepseek_vl2.tiling import TileGeometry
 from ...models.internvl_pictures import Picture as Tiles

@@ -224,7 +224,7 @@ def _notes(table: PublishedTable, measurements: Measurements) -> list[str]:
         if run.errors:
             notes.append(f"{run.key}: {run.errors} of {run.n} samples failed")
     if measurements.timings is not None and any(c.figure in FIGURES for c in table.columns):
-        notes.append(measurements.timings.where)
+        notes.append(measurements.timings.note({cell.model for cell in table.cells}))
     for where, value in table.unreconciled.items():
         model, policy, what = where.split("/")
         label = f"{table.models[model]}, {table.policies[policy]}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
 from ..paired import paired_differences
 from ..pooling import pool_scores
@@ -140,11 +138,9 @@ def _headline(run: Run) -> Score | None:
 
 def _of_category(run: Run, category: str) -> Score | None:
     """The category under the headline metric, else under the first metric that has it."""
-    metrics = json.loads((run.folder / "metrics.json").read_text("utf-8"))
-    categories: dict[str, Any] = metrics.get("categories", {})
-    names = [*run.headline, *(name for name in categories if name not in run.headline)]
-    found = [categories[name][category] for name in names if category in categories.get(name, {})]
-    return Score(**found[0]) if found else None
+    names = [*run.headline, *(name for name in run.categories if name not in run.headline)]
+    of_metrics = [run.categories.get(name, {}) for name in names]
+    return next((scores[category] for scores in of_metrics if category in scores), None)
 
 
 def _cost(figure: str, runs: Sequence[Run]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,16 @@ class Timings:
 
     def figure(self, model: str, policy: str, name: str) -> float | None:
         """None where it was not measured, or of another model."""
-        if self.model not in (model, f"{model}_random"):  # random weights take the same time
-            return None
-        return self.medians.get(policy, {}).get(name)
+        return self.medians.get(policy, {}).get(name) if self._is_of(model) else None
+
+    def note(self, models: Iterable[str]) -> str:
+        """Where the times of a table of these models come from, or why there are none."""
+        if any(map(self._is_of, models)):
+            return self.where
+        return f"no times: they were measured of {self.model}, which is not in this table"
+
+    def _is_of(self, model: str) -> bool:
+        return self.model in (model, f"{model}_random")  # random weights take the same time
 
 
 def find_timings(experiment: Path, file: str | None) -> Timings | None:

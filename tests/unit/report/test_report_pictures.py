@@ -27,6 +27,25 @@ def test_dropped_cells_are_grey_and_kept_cells_untouched() -> None:
     assert (right[..., 1] == right[..., 2]).all()
 
 
+def test_cells_lie_where_the_model_looks() -> None:
+    """The middle third of a wide image, of which the right half is dropped."""
+    image = Image.new("RGB", (60, 20), "red")
+    middle = (1 / 3, 0.0, 2 / 3, 1.0)
+    result = np.asarray(dim_dropped(image, np.array([[True, False]]), middle))
+    kept = (result == (255, 0, 0)).all(axis=(0, 2))
+    assert kept.nonzero()[0].tolist() == list(range(20, 30))
+
+
+def test_cells_of_the_padding_are_out_of_the_picture() -> None:
+    image = Image.new("RGB", (40, 20), "red")
+    keep = np.array([[True, True], [True, True], [False, True], [True, True]])
+    result = np.asarray(dim_dropped(image, keep, (0.0, -0.5, 1.0, 1.5)))
+    kept = (result == (255, 0, 0)).all(axis=2)
+    assert kept[:10].all(axis=1)[0:9].all()
+    assert kept[11:, 21:].all()
+    assert not kept[11:, :20].any()
+
+
 def test_boxes_are_scaled_from_the_original_image() -> None:
     entry = {"maps": [], "true_box": [10, 10, 40, 30], "predicted_box": [60, 10, 90, 30]}
     image = draw_overlay(Image.new("RGB", (100, 50), "white"), entry, side=200)
