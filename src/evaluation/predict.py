@@ -26,7 +26,7 @@ from .log_file import log_file
 from .module import PredictModule
 from .preparation import Plan, prepare
 from .progress import ProgressReport
-from .run_directory import RunDirectory, new_status, now
+from .run_directory import RunDirectory, State, new_status, now
 from .sample_log import SampleRow, finished_ids, merge, read_rows
 from .silence import silence_libraries
 from .storage import StorageError
@@ -75,8 +75,9 @@ def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
                 _write_provenance(cfg, plan, trainer.world_size)
                 _predict(cfg, plan, trainer)
                 _finish(cfg, plan)
-            except BaseException:
-                _record_stop(plan.run_dir)
+            except BaseException as error:
+                # Ctrl-C and SIGTERM are no failures: such a run has stopped
+                _record_stop(plan.run_dir, failed=isinstance(error, Exception))
                 raise
 
 
@@ -148,12 +149,14 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         log.debug("the run logger failed", exc_info=True)
 
 
-def _record_stop(run_dir: RunDirectory) -> None:
+def _record_stop(run_dir: RunDirectory, failed: bool) -> None:
     log.debug("stopped", exc_info=True)
     status = run_dir.read_status() or new_status()
-    # On a full disk the state is not written either: without its lock, "running" is not believed.
+    # Without the lock of its run, "running" is not believed: it stays where the run has stopped,
+    # or where a full disk keeps this from being written.
+    state: State = "failed" if failed else "running"
     with suppress(StorageError):
-        run_dir.write_status(replace(status, state="failed", updated=now()))
+        run_dir.write_status(replace(status, state=state, updated=now()))
     log.info(
         f"stopped at {status.done} of {status.total} samples: the same command goes on from there; "
         f"details are in {run_dir.path / 'log.txt'}"
