@@ -131,7 +131,7 @@ class KilledRun:
             return True
         output = self._log.read_text(encoding="utf-8", errors="replace")
         if BUSY not in output:
-            raise RuntimeError(f"the run ended with {process.returncode}:\n{output[-4000:]}")
+            raise RuntimeError(f"the run ended with {process.returncode}:\n{output[-20_000:]}")
         self.refused += 1
         return False
 
