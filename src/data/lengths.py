@@ -46,12 +46,11 @@ def _tokens_of_images(family: Family, processor: Any, size: tuple[int, int], num
     if not number or 0 in size:
         return 0
     try:
-        return family.image_tokens(processor, size, number)
-    except (AttributeError, KeyError, NotImplementedError):
-        # a processor from elsewhere that cannot tell: larger images are mostly longer
-        return number * size[0] * size[1]
-    except (ValueError, ArithmeticError):
+        tokens = family.image_tokens(processor, size, number)
+    except ValueError:
         return 0  # an image that the processor refuses, as it will when the sample's turn comes
+    # Where the processor cannot tell: larger images are mostly longer.
+    return number * size[0] * size[1] if tokens is None else tokens
 
 
 def _image_counts(samples: datasets.Dataset) -> Iterator[int]:

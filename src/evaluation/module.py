@@ -165,9 +165,9 @@ class PredictModule(LightningModule):
 
     def _visible_area(self, sample: Sample) -> Area:
         """What the tokens of the first image show of it."""
-        family, size = family_named(self.spec.family), (sample.width, sample.height)
         if not sample.images or sample.video:
             return WHOLE
+        size, family = (sample.width, sample.height), family_named(self.spec.family)
         return family.visible_area(self.processor, size, len(sample.images))
 
     def _overlays(

@@ -87,15 +87,20 @@ class Family(ABC):
         """
         return WHOLE
 
-    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int:
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int | None:
         """Visual tokens of a sample with `n_images` images of one size (width, height), in pixels.
+
+        None where the processor cannot tell without the images.
 
         Raises:
             ValueError: the processor refuses images of that size.
         """
+        # What transformers' processors have for servers, which must know before they load an image.
+        count = getattr(processor, "_get_num_multimodal_tokens", None)
+        if count is None:
+            return None
         width, height = size
-        counts = processor._get_num_multimodal_tokens(image_sizes=[(height, width)])
-        return n_images * int(counts["num_image_tokens"][0])
+        return n_images * int(count(image_sizes=[(height, width)])["num_image_tokens"][0])
 
     def layers(self, model: nn.Module) -> nn.ModuleList:
         """The decoder layers."""

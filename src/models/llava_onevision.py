@@ -70,7 +70,7 @@ class LlavaOnevision(Family):
         whole = super().visible_area(processor, size, n_images)
         return whole if n_images == 1 else central_square(size, max(size))
 
-    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int:
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int | None:
         if n_images == 1:
             return super().image_tokens(processor, size, 1)
         separator = 1
