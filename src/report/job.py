@@ -14,7 +14,7 @@ from .leave_out import leave_out, read_samples
 from .paper.drawings import write_drawings
 from .paper.job import report_tables
 from .pooling import pooled_runs
-from .runs import load_runs, unfinished_runs
+from .runs import load_layer_runs, load_runs, unfinished_runs
 from .table import render
 
 MIN_WIDTH = 120
@@ -50,17 +50,20 @@ def run(
         samples = read_samples(without)
         runs = [rest for run in runs if (rest := leave_out(run, samples)).n]
     unfinished = unfinished_runs(experiment)
-    if not runs:
+    tables = cfg.get("paper") or []
+    layer_runs = load_layer_runs(experiment) if tables else []
+    if not runs and not layer_runs:
         raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
-    comparisons = compare([*runs, *pooled_runs(runs, data_pools())])
+    comparisons = compare([*runs, *layer_runs, *pooled_runs(runs, data_pools())])
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
-    tables = cfg.get("paper") or []
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    written = report_tables(tables, experiment, runs, console, efficiency) if tables else []
+    written = []
+    if tables:
+        written = report_tables(tables, experiment, runs, layer_runs, console, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",
