@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from .grouping import comparable, describe_setting
+from ..runs.grouping import comparable, describe_setting
+from ..runs.read import Run, Score
 from .labels import RunLabel, label_runs
 from .paired import Difference, mean_difference, paired_differences
-from .runs import Run, Score
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from itertools import chain, zip_longest
 
 from PIL import Image
 
+from ..runs.read import Row
 from . import formats
 from .comparison import Comparison, Entry
 from .overlay import draw_overlay
-from .runs import Row
 
 
 @dataclass(frozen=True)

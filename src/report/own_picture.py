@@ -15,9 +15,9 @@ from PIL import Image
 from PIL.Image import Image as PILImage
 
 from ..models.blocks import WHOLE, Area
+from ..pruning.statistics import PrefillStatistics
 from ..selectors import IVCSelector
 from ..selectors.coordinates import coordinate_scores
-from ..statistics import PrefillStatistics
 from . import formats
 from .fonts import lettering_for
 from .overlay import DROPPED_GREY, PREDICTED_COLOUR, dim_dropped

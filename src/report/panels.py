@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ..runs.settings import canonical, choices_of
 from .comparison import Entry
-from .labels import canonical, choices_of
 
 APART = 1.0
 """Percentage points by which the runs of a line differ where their tokens tell them apart."""

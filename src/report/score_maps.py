@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
 
 SUMMANDS = {"V": "cos", "U": "sin"}
 """What a score sums over the rotary frequencies (Eq. 5 and 7)."""
