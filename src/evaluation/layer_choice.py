@@ -61,9 +61,12 @@ def report_choice(
         "ids": ids,
     }
     RunDirectory(folder).write_json("layer_choice.json", choice)
-    _plot(tried, chosen).savefig(folder / "layer_choice.png", dpi=150)
+    title = f"{done.model} on {len(ids)} samples of {done.data}"
+    figure = _plot(tried, chosen)
+    figure.suptitle(f"{done.policy}, {title}; dashed: the choice, layer {chosen.layer}", fontsize=9)
+    figure.savefig(folder / "layer_choice.png", dpi=150)
     console = table_console()
-    console.print(_table(tried, chosen, f"{done.model} on {len(ids)} samples of {done.data}"))
+    console.print(_table(tried, chosen, title))
     path = folder / "layer_choice.json"
     for line in (
         f"chosen: layer {chosen.layer}, of the best mean",

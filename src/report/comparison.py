@@ -68,6 +68,11 @@ class Comparison:
     def vanilla(self) -> Entry | None:
         return next((entry for entry in self.entries if entry.run.is_vanilla), None)
 
+    def unit(self, task: str) -> str:
+        """Of the scores of a task, "%" where the benchmark has none of its own."""
+        units = [entry.run.units[task] for entry in self.entries if task in entry.run.units]
+        return units[0] if units else "%"
+
     @property
     def n(self) -> int:
         return max(entry.run.n for entry in self.entries)

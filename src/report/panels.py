@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
 from ..runs.settings import canonical, choices_of
 from .comparison import Entry
 
 APART = 1.0
 """Percentage points by which the runs of a line differ where their tokens tell them apart."""
+ALIKE = 3.0
+"""Percentage points within which runs of several policies count as of one cost."""
 BUDGETS = ("average_tokens", "keep")
 """Ends of the names of settings that are seen in the tokens, and need no plot of their own."""
 NO_SCALES = ("seed",)
@@ -42,6 +45,17 @@ class Panel:
 
     setting: str | None
     lines: tuple[Line, ...]
+
+    @property
+    def common_tokens(self) -> float | None:
+        """The average tokens in percent of several single runs that were brought to one cost.
+
+        Over the tokens they would lie on each other; None where tokens tell them apart.
+        """
+        shares = [tokens_of(point.entry) for line in self.lines for point in line.points]
+        if self.setting is not None or not 1 < len(shares) == len(self.lines):
+            return None
+        return fmean(shares) if max(shares) - min(shares) < ALIKE else None
 
 
 @dataclass(frozen=True)

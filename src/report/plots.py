@@ -16,14 +16,13 @@ from matplotlib.figure import Figure
 from ..runs.read import Score
 from .comparison import Comparison
 from .panels import Line, Panel, panels_of
+from .spread import shifts_of
 
 COLOURS = ("#1f83c9", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#17a2b8", "#9a6fb8", "#767676")
 """Legible on white and on black; markers tell policies apart where colours do not."""
 MARKERS = "osD^vPX*"
 INK = "#123456"
 """Stands for the colour of the page's text, which only the browser knows."""
-SPREAD = 8.0
-"""Width in percent of tokens over which policies are spread, so that no interval hides another."""
 RIGHT = 104.0
 """Right end of the axis of average tokens, in percent."""
 TICKS = 12
@@ -51,7 +50,8 @@ class Label:
 def draw_plots(comparison: Comparison) -> list[Plot]:
     """One plot per task: score with its interval against the measured share of visual tokens.
 
-    Where a setting was swept, one more per task over that setting, see `panels_of`.
+    Of runs that were brought to one share, each has a line of its own instead. Where a setting was
+    swept, there is one more per task over that setting, see `panels_of`.
     """
     panels = panels_of(comparison.entries)
     names = dict.fromkeys(line.label for panel in panels for line in panel.lines)
@@ -73,50 +73,78 @@ def _draw(comparison: Comparison, panel: Panel, task: str, looks: Mapping[str, i
     lines = [(line.label, points) for line in panel.lines if (points := scored(line, task))]
     if not lines:
         return None
-    shifts = shifts_of(panel, [[x for x, _ in points] for _, points in lines])
+    cell = comparison.vanilla and comparison.vanilla.cells.get(task)
+    vanilla = cell.score.value if cell else None
+    unit = f"score ({comparison.unit(task)})"
     # Text stays text, and the same runs give the same file.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{task} {panel.setting}"}):
-        rows = sum(len(wrap(label, CHARACTERS)) for label, _ in lines)
-        figure = Figure(figsize=(4.8, max(2.9, 0.9 + 0.2 * rows)), layout="constrained")
-        axes = figure.add_subplot()
-        style(axes)
-        if panel.setting is None:
-            axes.set_xlim(0, RIGHT)
-        else:
-            axes.set_xlabel(panel.setting, color=INK)
-            set_ticks(axes, [x for _, points in lines for x, _ in points])
-        labels = [
-            _draw_line(axes, label, points, looks[label], shift)
-            for (label, points), shift in zip(lines, shifts, strict=True)
-        ]
-        vanilla = comparison.vanilla and comparison.vanilla.cells.get(task)
-        if vanilla and vanilla.score.value is not None:
-            axes.axhline(vanilla.score.value, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
-            labels.append(Label("vanilla", axes.get_xlim()[1], vanilla.score.value, INK))
-        write_labels(axes, labels)
-        return to_svg(figure)
+        if panel.common_tokens is None:
+            return _draw_lines(panel, lines, vanilla, looks, unit)
+        named = [(label, points[0][1]) for label, points in lines]
+        name = f"{unit} at {panel.common_tokens:.0f} % average tokens"
+        return _draw_rows(named, vanilla, looks, name)
+
+
+def _draw_rows(
+    scores: Sequence[tuple[str, Score]],
+    vanilla: float | None,
+    looks: Mapping[str, int],
+    name: str,
+) -> str:
+    """A row for each run, in the order of the table, over its score; `name` is that of the axis."""
+    figure = Figure(figsize=(4.8, 1.1 + 0.26 * len(scores)), layout="constrained")
+    axes = figure.add_subplot()
+    style(axes)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=INK, alpha=0.12, lw=0.8)
+    axes.set_xlabel(name, color=INK)
+    axes.set_ylabel("")
+    for place, (label, score) in enumerate(scores):
+        value = score.value or 0.0
+        ends = [[value - (score.low or 0.0)], [(score.high or 0.0) - value]]
+        axes.errorbar([value], [place], xerr=ends, **_look(looks[label]))
+    axes.set_yticks(range(len(scores)), [fill(label, CHARACTERS) for label, _ in scores])
+    axes.set_ylim(len(scores) - 0.5, -0.5)
+    if vanilla is not None:
+        axes.axvline(vanilla, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
+        axes.set_title("dashed: vanilla", color=INK, fontsize=9, loc="right")
+    return to_svg(figure)
+
+
+def _draw_lines(
+    panel: Panel,
+    lines: Sequence[tuple[str, Sequence[tuple[float, Score]]]],
+    vanilla: float | None,
+    looks: Mapping[str, int],
+    name: str,
+) -> str:
+    """Scores, an axis called `name`, over the average tokens or the setting of the panel."""
+    shifts = shifts_of(panel, [[x for x, _ in points] for _, points in lines])
+    rows = sum(len(wrap(label, CHARACTERS)) for label, _ in lines)
+    figure = Figure(figsize=(4.8, max(2.9, 0.9 + 0.2 * rows)), layout="constrained")
+    axes = figure.add_subplot()
+    style(axes)
+    axes.set_ylabel(name, color=INK)
+    if panel.setting is None:
+        axes.set_xlim(0, RIGHT)
+    else:
+        axes.set_xlabel(panel.setting, color=INK)
+        set_ticks(axes, [x for _, points in lines for x, _ in points])
+    labels = [
+        _draw_line(axes, label, points, looks[label], shift)
+        for (label, points), shift in zip(lines, shifts, strict=True)
+    ]
+    if vanilla is not None:
+        axes.axhline(vanilla, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
+        labels.append(Label("vanilla", axes.get_xlim()[1], vanilla, INK))
+    write_labels(axes, labels)
+    return to_svg(figure)
 
 
 def scored(line: Line, task: str) -> list[tuple[float, Score]]:
     """(x, score) of the runs of a line that have a score in `task`."""
     cells = [(point.x, point.entry.cells.get(task)) for point in line.points]
     return [(x, cell.score) for x, cell in cells if cell and cell.score.value is not None]
-
-
-def shifts_of(panel: Panel, places: Sequence[Sequence[float]]) -> list[float]:
-    """By how much each line is moved sideways, so that no interval hides another.
-
-    Args:
-        places: of the points of each line.
-    """
-    width = SPREAD
-    if panel.setting is not None:
-        steps = [
-            after - before for before, after in pairwise(sorted({x for p in places for x in p}))
-        ]
-        width = min(steps, default=1.0) / 3
-    n = len(places)
-    return [0.0 if n == 1 else width * ((number + 0.5) / n - 0.5) for number in range(n)]
 
 
 def set_ticks(axes: Axes, places: Sequence[float]) -> None:
@@ -136,10 +164,15 @@ def _draw_line(
     y = [score.value or 0.0 for _, score in points]
     below = [value - (score.low or 0.0) for value, (_, score) in zip(y, points, strict=True)]
     above = [(score.high or 0.0) - value for value, (_, score) in zip(y, points, strict=True)]
-    colour = COLOURS[number % len(COLOURS)]
-    marker = MARKERS[number % len(MARKERS)]
-    axes.errorbar(x, y, yerr=[below, above], color=colour, marker=marker, ms=5, lw=1.2)
-    return Label(name, x[-1], y[-1], colour)
+    look = _look(number)
+    axes.errorbar(x, y, yerr=[below, above], **look)
+    return Label(name, x[-1], y[-1], look["color"])
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Colour and marker of a line."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    return {"color": colour, "marker": marker, "ms": 5, "lw": 1.2}
 
 
 def write_labels(axes: Axes, labels: Sequence[Label]) -> None:
