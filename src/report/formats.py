@@ -66,8 +66,8 @@ def mark(difference: Difference | None) -> str:
 def kept(row: Mapping[str, Any]) -> str:
     """How many tokens of a sample its picture shows as kept, e.g. "27 of 54 tokens".
 
-    A picture shows what the last stage left. Of several stages each is named, with the average over
-    layers, by which policies are compared: it is far more than what is left at the end.
+    A picture shows what the last stage left; of several stages each is named. The average over
+    layers, by which policies are compared, is told where it is another share.
     """
     stages = json.loads(row["kept_by_stage"] or "{}")
     return kept_of(row["n_kept"], row["n_visual"], stages, row["average_tokens"])
@@ -80,10 +80,12 @@ def kept_of(left: int, before: int, by_stage: Mapping[str, int], average: float 
         average: share of the visual tokens in the cache, mean over layers, in [0, 1].
     """
     told = f"{left} of {before} tokens"
-    if len(by_stage) < 2:
+    if len(by_stage) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in by_stage.items())
+        told += f" after the last of {len(by_stage)} stages ({each})"
+    if average is None or abs(left - average * before) < 0.5:
         return told
-    each = ", ".join(f"{name} {count}" for name, count in by_stage.items())
-    return f"{told} after the last of {len(by_stage)} stages ({each}); {over_layers(average)}"
+    return f"{told}; {over_layers(average)}"
 
 
 def over_layers(average: float | None) -> str:

@@ -49,7 +49,7 @@ def label_runs(runs: Sequence[Run]) -> dict[str, RunLabel]:
     by_policy: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_policy[run.policy].append(run)
-    labels = {}
+    labels: dict[str, RunLabel] = {}
     for members in by_policy.values():
         labels |= _label_policy(members)
     return labels

@@ -8,6 +8,7 @@ from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -19,12 +20,12 @@ from ..pruning.statistics import PrefillStatistics
 from ..selectors import IVCSelector
 from ..selectors.coordinates import coordinate_scores
 from . import formats
-from .fonts import lettering_for
+from .fonts import BASE, lettering_for
 from .overlay import DROPPED_GREY, PREDICTED_COLOUR, dim_dropped
 from .score_maps import add_scale, on_grid
 
-BOX = tuple(part / 255 for part in PREDICTED_COLOUR)
-GREY = (DROPPED_GREY / 255,) * 3
+BOX = to_hex([part / 255 for part in PREDICTED_COLOUR])
+GREY = to_hex([DROPPED_GREY / 255] * 3)
 COORDINATE = "#d55e00"
 LONGEST_SIDE = 640
 """Pixels of the picture as it is drawn."""
@@ -51,8 +52,8 @@ class Answer:
         average = self.stats.average_tokens_per_sequence[0]
         left = len(self.stats.kept[0]) + self.stats.n_added[0]
         stages = {name: counts[0] for name, counts in self.stats.kept_by_stage.items()}
-        told = formats.kept_of(left, self.stats.n_visual[0], stages, average)
-        return told if len(stages) > 1 else f"{told}; {formats.over_layers(average)}"
+        told = formats.kept_of(left, self.stats.n_visual[0], stages, None)
+        return f"{told}; {formats.over_layers(average)}"
 
 
 def draw_answers(
@@ -150,8 +151,7 @@ def _shortened(reply: str) -> str:
     return words if len(words) <= REPLY else f"{words[: REPLY - 1]}…"
 
 
-def _without_ticks(axes: Axes, title: str, families: Sequence[str] = ()) -> None:
-    font = {"family": list(families)} if families else {}
-    axes.set_title(title, fontsize=9, parse_math=False, **font)
+def _without_ticks(axes: Axes, title: str, families: Sequence[str] = (BASE,)) -> None:
+    axes.set_title(title, fontsize=9, parse_math=False, family=list(families))
     axes.set_xticks([])
     axes.set_yticks([])

@@ -204,7 +204,8 @@ def test_settings_list_what_was_set_for_all(make_run: MakeRun) -> None:
 
 def test_several_stages_are_said_to_show_the_last() -> None:
     row = {"n_kept": 4, "n_visual": 54, "average_tokens": 0.497, "kept_by_stage": "{}"}
-    assert kept(row) == "4 of 54 tokens"
+    assert kept(row) == "4 of 54 tokens; 49.7 % on average over layers"
+    assert kept(row | {"n_kept": 27}) == "27 of 54 tokens"  # 0.497 * 54 = 26.8
     row["kept_by_stage"] = '{"early": 19, "middle": 9, "late": 4}'
     assert kept(row) == (
         "4 of 54 tokens after the last of 3 stages (early 19, middle 9, late 4); "
