@@ -8,7 +8,6 @@ from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -24,8 +23,8 @@ from .fonts import BASE, lettering_for
 from .overlay import DROPPED_GREY, PREDICTED_COLOUR, dim_dropped
 from .score_maps import add_scale, on_grid
 
-BOX = to_hex([part / 255 for part in PREDICTED_COLOUR])
-GREY = to_hex([DROPPED_GREY / 255] * 3)
+BOX = "#{:02x}{:02x}{:02x}".format(*PREDICTED_COLOUR)
+GREY = "#" + f"{DROPPED_GREY:02x}" * 3
 COORDINATE = "#d55e00"
 LONGEST_SIDE = 640
 """Pixels of the picture as it is drawn."""
