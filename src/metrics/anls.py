@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .replies import short_answer
+
 THRESHOLD = 0.5
 """Similarities below it count as 0: the answer is wrong rather than misspelt."""
 
@@ -16,6 +18,14 @@ def anls(prediction: str, answers: Sequence[str]) -> float:
     """
     similarity = max((_similarity(prediction, answer) for answer in answers), default=0.0)
     return similarity if similarity >= THRESHOLD else 0.0
+
+
+def read_anls(prediction: str, answers: Sequence[str]) -> float:
+    """The better one of the reply as it stands and of its short answer; accepted answers that are
+    empty do not count, so that an empty reply is none of them."""
+    accepted = [answer for answer in answers if answer.strip()]
+    said = {prediction, short_answer(prediction)}
+    return max(anls(text, accepted) for text in said)
 
 
 def levenshtein(a: str, b: str) -> int:
