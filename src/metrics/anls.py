@@ -21,10 +21,13 @@ def anls(prediction: str, answers: Sequence[str]) -> float:
 
 
 def read_anls(prediction: str, answers: Sequence[str]) -> float:
-    """The better one of the reply as it stands and of its short answer; accepted answers that are
-    empty do not count, so that an empty reply is none of them."""
-    accepted = [answer for answer in answers if answer.strip()]
-    said = {prediction, short_answer(prediction)}
+    """The better one of the reply as it stands and of its short answer.
+
+    White space that surrounds a text adds nothing to its length, which as published makes any reply
+    more similar. Accepted answers that are empty do not count.
+    """
+    accepted = [text for answer in answers if (text := " ".join(answer.split()))]
+    said = {" ".join(prediction.split()), short_answer(prediction)}
     return max(anls(text, accepted) for text in said)
 
 

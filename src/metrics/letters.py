@@ -19,6 +19,10 @@ _LETTER = re.compile(
     r"(?![A-Za-z0-9]|['-][A-Za-z0-9]|\.[A-Z](?![a-z])|\+\+)"
 )
 _IN_BRACKETS = re.compile(r"\(\s*([a-z])\s*\)")
+_STATED_SMALL = re.compile(
+    r"(?:\b(?:answer|option|choice)\s*(?:is|:)|答案\s*(?:是|为|:))[\W_]*([a-z])(?=[\W_]*(?:\n|$))",
+    re.IGNORECASE,
+)
 _ARTICLE = re.compile(
     r"\s+(?!(?:is|was|are|because|since|as|seems|appears|looks|would|will|should|must|may|might"
     r"|can|has|does|matches|fits|shows|describes|says|states|refers|corresponds|and|or|nor|but)\b)"
@@ -46,6 +50,7 @@ _BARE_LINE = re.compile(
 _LEADING = re.compile(
     r"[\W_]*([A-Za-z])[\"'*_\s]*[.):\],>-][\"'*_]*(?=\s|$|[^\x00-\x7f]|[A-Z][a-z])"
 )
+_ROW = re.compile(r"[\W_]*[A-Za-z][\W_]+[A-Z](?![A-Za-z0-9])")
 _SEVERAL = re.compile(r"\b(?:or|and|either|both|maybe)\b|/|&|或|和|还是", re.IGNORECASE)
 
 
@@ -93,7 +98,8 @@ def _only(letters: set[str]) -> str | None:
 def _letters(text: str, options: Mapping[str, str]) -> Iterator[tuple[int, str]]:
     """Where letters of options stand for an option, and which; in order."""
     found = [(m.start(1), m[1]) for m in _LETTER.finditer(text) if not _is_word(text, m, options)]
-    found += [(m.start(1), m[1].upper()) for m in _IN_BRACKETS.finditer(text)]
+    for pattern in (_IN_BRACKETS, _STATED_SMALL):
+        found += [(m.start(1), m[1].upper()) for m in pattern.finditer(text)]
     for start, letter in sorted(found):
         if letter in options and not _NEGATION.search(_before(text, start)):
             yield start, letter
@@ -141,7 +147,8 @@ def _leading(
         return None
     end = text.index(lines[0]) + len(lines[0])
     on_first_line = {letter for start, letter in letters if start < end} | {led[0]}
-    lists = len(on_first_line) > 1 and _SEVERAL.search(lines[0])
+    several = _ROW.match(lines[0]) or _SEVERAL.search(lines[0])
+    lists = len(on_first_line) > 1 and several
     return None if lists or led[0] not in options else led[0]
 
 
