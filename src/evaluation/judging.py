@@ -17,6 +17,7 @@ from datasets import Dataset
 from ..judge import Case, Judge, Verdict
 from ..judge.rubrics import RUBRICS
 from ..metrics.replies import final_part
+from ..metrics.scoring import OPEN_ANSWER
 from .sample_log import SampleRow
 
 COLUMNS = ["id", "group_id", "question", "choices", "answers", "metadata"]
@@ -75,9 +76,10 @@ def settle(
 
 
 def _can_be_judged(row: SampleRow) -> bool:
-    """Whether a reading left a task to a judge; an empty reply needs none."""
+    """Whether a reading left it to a judge; of an empty reply, marks alone are to be had."""
     is_open = not (row.settled and row.published_settled)
-    return is_open and row.error is None and row.task in RUBRICS and bool(row.prediction.strip())
+    says_something = row.task == OPEN_ANSWER or bool(row.prediction.strip())
+    return is_open and row.error is None and row.task in RUBRICS and says_something
 
 
 def _judged(row: SampleRow, verdict: Verdict, judge: str) -> SampleRow:

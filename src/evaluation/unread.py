@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..judge.rubrics import RUBRICS
 from ..metrics.replies import is_still_thinking
+from ..metrics.scoring import OPEN_ANSWER
 from .sample_log import SampleRow
 
 MOSTLY = 0.5
@@ -53,7 +54,8 @@ def _cause(unread: Sequence[SampleRow], box_format: str, judge: str) -> str:
             "choose the format of its family"
         )
     if task in RUBRICS and judge == "none":
-        return "no rule reads them and there is no judge: set one, judge=gpt_4_1 for example"
+        reader = "only a judge scores them" if task == OPEN_ANSWER else "no rule reads them"
+        return f"{reader}, and there is none: set one, judge=gpt_4_1 for example"
     return "neither a rule nor the judge reads them: look at the replies in samples.parquet"
 
 

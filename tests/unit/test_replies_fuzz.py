@@ -195,7 +195,8 @@ def is_exception(sample: Sample, reply: str, conventions: Conventions) -> bool:
             or conventions.parser == "video_mme"
         )
     if sample.task == "anls":  # white space adds to the length
-        return reply != " ".join(reply.split())
+        said = reply.rstrip().rstrip(".") if conventions.strip_final_stop else reply
+        return said != " ".join(said.split())
     if sample.task == "grounding":
         return len(re.findall(r"\d+", reply)) > 4
     return False
