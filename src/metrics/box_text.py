@@ -21,7 +21,11 @@ _CONFIDENCE = rf"(?:{_COMMA}(?:0?\.\d+|1\.0+|1|0))?"
 _PAIR = rf"[(\[]\s*{_NUMBER}{_COMMA}{_NUMBER}\s*[)\]]"
 _KEY = r"\b(?:bbox_2d|bbox|bboxes|box|boxes|bounding[ _]?box|coordinates|coords)\b"
 
-_KEYED = re.compile(rf"{_KEY}[\"']?\s*[:=]\s*[\[(]+\s*{_FOUR}{_CONFIDENCE}\s*[\])]", re.IGNORECASE)
+_KEYED = re.compile(
+    rf"{_KEY}[\"']?\s*(?:[:=]|is|are)\s*[\"']?(?:[\[(]+\s*{_FOUR}{_CONFIDENCE}\s*[\])]"
+    rf"|{_FOUR}(?![\d.,;\s]*\d))",
+    re.IGNORECASE,
+)
 _LISTED = re.compile(rf"[\[(]\s*{_FOUR}{_CONFIDENCE}\s*[\])]")
 _PAIRED = re.compile(rf"{_PAIR}\s*(?:[,;]|and|to|-)?\s*{_PAIR}", re.IGNORECASE)
 _TAGGED = re.compile(rf"<box>\s*{_FOUR}\s*</box>", re.IGNORECASE)
@@ -53,7 +57,7 @@ def find_box(reply: str) -> Corners | None:
     text = fold(answer_part(reply))
     for pattern in (_KEYED, _LISTED, _TAGGED, _PAIRED):
         if match := pattern.search(text):
-            return _corners(match.groups())
+            return _corners([number for number in match.groups() if number is not None])
     for patterns in _NAMED:
         found = [pattern.search(text) for pattern in patterns]
         if all(found):

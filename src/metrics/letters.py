@@ -29,8 +29,8 @@ _ARTICLE = re.compile(
     r"[a-z]"
 )
 _NEGATION = re.compile(
-    r"(?:\b(?:not|neither|nor|except|than|instead of|never)|n't|不是|不选择?|并非|排除)"
-    r"[\s\"'(\[*]*(?:(?:option|choice|answer|an?|the|选项)[\s\"'(\[*]*)?$",
+    r"(?:\b(?:not|cannot|neither|nor|except|than|instead of|never)|n't|不是|不选择?|并非|排除)"
+    r"[\s\"'(\[*]*(?:be\s+)?(?:(?:option|choice|answer|an?|the|选项)[\s\"'(\[*]*)?$",
     re.IGNORECASE,
 )
 _STATED_BEFORE = re.compile(
@@ -48,7 +48,8 @@ _BARE_LINE = re.compile(
     r"[\W_]*(?:(?:option|choice|answer|选项|答案)\s*:?\s*)?[\W_]*([A-Za-z])[\W_]*", re.IGNORECASE
 )
 _LEADING = re.compile(
-    r"[\W_]*([A-Za-z])[\"'*_\s]*[.):\],>-][\"'*_]*(?=\s|$|[^\x00-\x7f]|[A-Z][a-z])"
+    r"[\W_]*([A-Za-z])(?:[\"'*_\s]*[.):\],>-][\"'*_]*(?=\s|$|[^\x00-\x7f]|[A-Z][a-z])"
+    r"|\s+(?:because|since)\b)"
 )
 _ROW = re.compile(r"[\W_]*[A-Za-z][\W_]+[A-Z](?![A-Za-z0-9])")
 _SEVERAL = re.compile(r"\b(?:or|and|either|both|maybe)\b|/|&|或|和|还是", re.IGNORECASE)

@@ -17,6 +17,9 @@ _THINKING_CLOSED = re.compile(_CLOSED, re.IGNORECASE)
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
 _ANSWER_TAGS = re.compile(r"</?answer>", re.IGNORECASE)
 _BOX_TAG = re.compile(r"<\|begin_of_box\|>(.*?)(?:<\|end_of_box\|>|$)", re.DOTALL)
+_JSON_ANSWER = re.compile(
+    r"[{,]\s*[\"'](?:final_)?answer[\"']\s*:\s*[\"']?([^\"'{}\[\],]*)[\"']?\s*[},]", re.IGNORECASE
+)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _STYLED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit)\s*\{([^{}]*)\}")
 
@@ -65,10 +68,11 @@ def is_still_thinking(reply: str) -> bool:
 def answer_part(reply: str) -> str:
     """The final part, or what it marks as its answer; the last one where it marks several.
 
-    Marks are `<answer>B</answer>`, `\\boxed{B}` and `<|begin_of_box|>B<|end_of_box|>`.
+    Marks are `<answer>B</answer>`, `\\boxed{B}`, `<|begin_of_box|>B<|end_of_box|>` and the key
+    "answer" of a JSON object.
     """
     text = final_part(reply)
-    for pattern in (_ANSWER_TAG, _BOX_TAG, _BOXED):
+    for pattern in (_ANSWER_TAG, _BOX_TAG, _BOXED, _JSON_ANSWER):
         marked = [content.strip() for content in pattern.findall(text) if content.strip()]
         text = marked[-1] if marked else text
     return _ANSWER_TAGS.sub("", _STYLED.sub(r"\1", text)).strip()

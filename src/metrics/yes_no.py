@@ -12,8 +12,12 @@ _STATED = re.compile(r"(?:answer\s*(?:is|:)|答案\s*(?:是|为|:))[\W_]*(yes|no
 _LEADING = re.compile(r"[\W_]*(yes|no)(?=[\W_]*$|\s*[\"'*_)\]]*\s*[,.!;:\n-]|[^\x00-\x7f])")
 _ALONE = re.compile(r"[\"'*_)\]]*\s*(?:$|[,.!?;:/\n&]|(?:and|or)\b)")
 _OTHER_WORDS = {
-    **dict.fromkeys(("y", "true", "是", "是的", "对", "对的", "有"), "yes"),
-    **dict.fromkeys(("n", "false", "否", "不", "不是", "不是的", "不对", "没有", "没"), "no"),
+    **dict.fromkeys(
+        ("y", "yeah", "yep", "yup", "true", "是", "是的", "对", "对的", "有", "有的"), "yes"
+    ),
+    **dict.fromkeys(
+        ("n", "nope", "nah", "false", "否", "不", "不是", "不是的", "不对", "没有", "没"), "no"
+    ),
 }
 _EDGES = " \t\"'*_()[]{}<>$"
 _FIRST_CLAUSE = re.compile(r"[.,!?;:\n]")

@@ -36,6 +36,8 @@ TRUE = [100, 200, 300, 400]
         (r"\boxed{\text{B}}", None, "B"),
         (r"$\boxed{\frac{1}{2}}$", None, r"\frac{1}{2}"),
         ("<|begin_of_box|>B<|end_of_box|>", None, "B"),
+        ('{"reason": "x", "answer": "B"}', None, "B"),
+        ("{'answer': B}", None, "B"),
         ("<think>x</think><answer>\\boxed{B}</answer>", None, "B"),
         ("", "", ""),
     ],
@@ -99,7 +101,13 @@ def test_short_answers_are_peeled(reply: str, answer: str) -> None:
             "“dog”",
             "not a cat: dog",
         ),
-        *('The answer is "B", not "A"', "B rather than A", "Either way, the answer is B or so"),
+        *(
+            'The answer is "B", not "A"',
+            "B rather than A",
+            "B because A is a cat",
+            "It can't be A, so B",
+            "Either way, the answer is B or so",
+        ),
     ],
 )
 def test_letters_that_a_person_reads(reply: str) -> None:
@@ -163,7 +171,7 @@ def test_letters_beside_options(reply: str, choices: list[str], letter: str | No
         ],
         *[
             (text, "yes")
-            for text in ("Answer:Yes", "Yes.There is one.", "Y", "true", "是的。", "有")
+            for text in ("Answer:Yes", "Yes.There is one.", "Y", "yeah", "true", "是的。", "有")
         ],
         *[
             (text, "yes")
@@ -177,7 +185,10 @@ def test_letters_beside_options(reply: str, choices: list[str], letter: str | No
             (text, "no")
             for text in ("'No'", "No—there is none", "There is no dog", "Ｎｏ", "没有。")
         ],
-        *[(text, "no") for text in ("不是，没有狗", "(no)", "n", "False", r"\boxed{No}", "no-one")],
+        *[
+            (text, "no")
+            for text in ("nope", "不是，没有狗", "(no)", "n", "False", r"\boxed{No}", "no-one")
+        ],
         *[
             (text, None)
             for text in ("yes and no", "yes/no", "Yes. No.", "maybe", "I know", "", "不知道")
@@ -213,6 +224,9 @@ def grounding(reply: str, box_format: str, size: tuple[int, int] = (640, 480)) -
         "[[100, 200], [300, 400]]",
         "from (100, 200) to (300, 400)",
         '{"x1": 100, "y1": 200, "x2": 300, "y2": 400}',
+        "bbox: 100, 200, 300, 400",
+        '{"bbox_2d": "[100, 200, 300, 400]"}',
+        "The bounding box is (100, 200, 300, 400).",
         "xmin=100, ymin=200, xmax=300, ymax=400",
         "<box>100 200 300 400</box>",
         '[{"bbox_2d": [100, 200, 300, 400], "label": "a"}, {"bbox_2d": [1, 2, 3, 4]}]',
@@ -231,6 +245,7 @@ def test_boxes_in_any_dress(reply: str) -> None:
         ("I see no dog", "plain"),
         ("100 200 300 400", "qwen2_5_vl"),  # how the bundled model writes, not this family
         ("[100, 200, 300]", "qwen2_5_vl"),
+        ("bbox: 100, 200, 300, 400, 500, 600", "qwen2_5_vl"),
         ("[1, 2, 3, 4, 5, 6, 7, 8]", "qwen2_5_vl"),
         ("[100, 200, 300, 4000]", "qwen3_vl"),  # no thousandths
         ("[100, 200, 300, 400]", "unit"),  # no fractions
