@@ -18,7 +18,7 @@ from ..judge import Case, Judge, Verdict
 from ..judge.rubrics import RUBRICS
 from ..metrics.replies import final_part
 from ..metrics.scoring import OPEN_ANSWER
-from .sample_log import SampleRow
+from ..runs.samples import SampleRow
 
 COLUMNS = ["id", "group_id", "question", "choices", "answers", "metadata"]
 CIRCULAR = "circular"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ivcprune import cli
-from ivcprune.report.runs import load_run
+from ivcprune.runs.read import load_run
 
 
 def run(folder: Path, patch: pytest.MonkeyPatch, *overrides: str) -> tuple[dict[str, Any], Path]:

@@ -8,11 +8,7 @@ from ivcprune.metrics.letters import parse_letter
 from ivcprune.metrics.options import REFUSALS, options_by_letter
 from ivcprune.metrics.parsers import PARSERS
 from ivcprune.metrics.published_letters import VERSIONS
-from ivcprune.metrics.video_letters import (
-    published_mlvu,
-    published_mvbench,
-    published_video_mme,
-)
+from ivcprune.metrics.video_letters import published_mlvu, published_mvbench, published_video_mme
 from ivcprune.metrics.yes_no import published_yes_no
 
 ANIMALS = ["cat", "dog", "bird", "fish"]

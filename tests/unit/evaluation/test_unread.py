@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ivcprune.evaluation import results
-from ivcprune.evaluation.run_directory import new_status
-from ivcprune.evaluation.sample_log import SampleRow
 from ivcprune.evaluation.unread import unread_warnings
+from ivcprune.runs import results
+from ivcprune.runs.directory import new_status
+from ivcprune.runs.samples import SampleRow
 
 
 def row(number: int, prediction: str, settled: bool = False, **fields: Any) -> SampleRow:

@@ -15,8 +15,8 @@ from ivcprune.report.leave_out import Samples, leave_out
 from ivcprune.report.paper.measured import Measurements
 from ivcprune.report.paper.published import Cell, Column
 from ivcprune.report.run_summary import summary
-from ivcprune.report.runs import Run, load_run
 from ivcprune.report.table import notes
+from ivcprune.runs.read import Run, load_run
 
 MakeRun = Callable[..., Run]
 
