@@ -63,7 +63,7 @@ def test_letters_that_both_versions_read_alike(
         ("Not A: the correct answer is **B**", None, "B"),
         ("not a: THE ANSWER IS c, as A was", "A", "A"),
         # As published, no end of the letter is asked for.
-        ("A? The answer is Dozens of apples, so many of them", "A", "D"),
+        ("A. The answer is Dozens of apples, so many of them", "A", "D"),
         # Option texts together have 14 characters: from 29 on upstream does not look for them.
         ("x" * 25 + "dog", "B", "B"),
         ("x" * 26 + "dog", "B", None),
