@@ -8,9 +8,7 @@ has the rules of both.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
 
 from .anls import anls, read_anls
 from .answers import exact_match, normalise, says_answer
@@ -18,71 +16,28 @@ from .boxes import Box, Size, iou, parse_box, published_box
 from .letters import parse_letter
 from .ocr import contains_answer, reads_answer
 from .parsers import DEFAULT_PARSER, PARSERS, VERSIONED, WITHOUT_FINAL_STOP
+from .readings import OPEN_ANSWER, UNREAD, Conventions, Reading, Scorer, Target
 from .replies import final_part, short_answer
 from .vqa import normalise_vqa, published_vqa_score, vqa_score
 from .yes_no import parse_yes_no, published_yes_no
 
+__all__ = [
+    "OPEN_ANSWER",
+    "PARSER_NAMES",
+    "PUBLISHED_SCORERS",
+    "SCORERS",
+    "UNREAD",
+    "Conventions",
+    "Reading",
+    "Target",
+    "check_parser",
+    "check_tasks",
+    "published_reading",
+    "read_reply",
+    "score",
+]
+
 IOU_THRESHOLD = 0.5
-
-
-class Target(Protocol):
-    """What scoring reads of a sample; `ivcprune.data.sample.Sample` is one."""
-
-    @property
-    def task(self) -> str: ...
-    @property
-    def answers(self) -> Sequence[str]: ...
-    @property
-    def choices(self) -> Sequence[str]: ...
-    @property
-    def category(self) -> str: ...
-    @property
-    def boxes(self) -> Sequence[Sequence[float]]: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reply comes to.
-
-    Attributes:
-        parsed: what was read; "" where nothing was.
-        score: in [0, 1]; None where only a judge can tell.
-        settled: False where the reply is UNREAD. Without a judge the score stands.
-    """
-
-    parsed: str
-    score: float | None
-    settled: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Conventions:
-    """What reading a reply depends on beside the sample.
-
-    Attributes:
-        box_format: how the model writes boxes; see `ivcprune.metrics.boxes.BOX_FORMATS`.
-        input_size: (width, height) of the first image as the model saw it.
-        parser: how the published reading reads answers, one of `PARSER_NAMES[task]`.
-        strip_final_stop: whether a reply is read without the full stop at its end.
-    """
-
-    box_format: str
-    input_size: Size
-    parser: str = DEFAULT_PARSER
-    strip_final_stop: bool = False
-
-
-UNREAD = Reading("", 0.0, settled=False)
-"""Of a reply that no rule reads."""
-
-OPEN_ANSWER = "open_answer"
-"""The task that a judge alone can score."""
-
-Scorer = Callable[[Target, str, Conventions], Reading]
 
 
 def read_reply(sample: Target, prediction: str, conventions: Conventions) -> Reading:

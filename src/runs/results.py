@@ -105,7 +105,8 @@ def metrics(
     samples with visual tokens, and None where there are none. Scores are the mean of every task in
     percent, then the benchmark's own metrics, in percent but for those that `units` names.
     `headline` names the scores that a table over benchmarks quotes, `published` the same figures to
-    the letter of the published evaluation, `unread` counts replies that nobody could read.
+    the letter of the published evaluation (None where rows are older than this reading), `unread`
+    counts replies that nobody could read.
 
     Args:
         benchmark: what `benchmark_scores` gives; None where the benchmark has no metric of its own.
@@ -115,9 +116,6 @@ def metrics(
     task_scores, scores, categories = _figures(rows, benchmark)
     units = benchmark["units"] if benchmark else {}
     headline = list(benchmark["scores"] if benchmark else {})[:1] or list(task_scores)
-    _, published_scores, published_categories = _figures(
-        [row.as_published() for row in rows], published
-    )
     unread = Counter(row.task for row in rows if row.is_unread)
     shares = [row.average_tokens for row in rows if row.average_tokens is not None and row.n_visual]
     sizes = [row.kv_bytes for row in rows if row.kv_bytes is not None]
@@ -130,13 +128,22 @@ def metrics(
         "categories": categories,
         "units": units,
         "headline": headline,
-        "published": {"scores": published_scores, "categories": published_categories},
+        "published": _as_published(rows, published),
         "unread": unread.total(),
         "unread_by_task": {task: unread[task] for task in task_scores},
         "judge": judgement.as_json() if judgement else None,
         "seconds": round(status.seconds, 3),
         "samples_per_second": status.samples_per_second,
     }
+
+
+def _as_published(
+    rows: Sequence[SampleRow], benchmark: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    if any(row.score is not None and row.published_score is None for row in rows):
+        return None  # a run that an older version began: figures over its newer rows would mislead
+    _, scores, categories = _figures([row.as_published() for row in rows], benchmark)
+    return {"scores": scores, "categories": categories}
 
 
 def _figures(

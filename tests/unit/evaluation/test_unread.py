@@ -67,3 +67,10 @@ def test_metrics_hold_both_readings_and_count_what_is_unread() -> None:
     assert published["scores"]["yes_no"]["value"] == 0
     assert published["scores"]["grounding"]["value"] == 100
     assert published["categories"]["grounding"][""]["n"] == 1
+
+
+def test_rows_that_are_older_than_the_published_reading_give_no_figures_of_it() -> None:
+    rows = [row(0, "[1, 2, 3, 4]", settled=True), row(1, "x", published_score=None)]
+    figures = results.metrics(rows, new_status())
+    assert figures["published"] is None
+    assert figures["scores"]["grounding"]["value"] == pytest.approx(50)
