@@ -29,7 +29,7 @@ def report_tables(
     """Prints the tables and writes `paper.md`, `paper.tex` and `paper.html` beside the runs.
 
     Args:
-        names: of `conf/paper/<name>.yaml`.
+        names: of `tables/<name>.yaml`.
         experiment: folder of the runs.
         efficiency: file with times for Tab. 3; None = `efficiency.json` in that folder, if any.
 
