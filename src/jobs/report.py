@@ -63,7 +63,9 @@ def run(
         console.print()
     written = []
     if tables:
-        written = report_tables(tables, experiment, runs, layer_runs, console, efficiency)
+        measured = [run.as_published() for run in runs]
+        of_layers = [run.as_published() for run in layer_runs]
+        written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",

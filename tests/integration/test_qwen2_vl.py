@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from pruning_helpers import batch, picture, ragged_batch
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
@@ -18,7 +19,6 @@ from ivcprune.models.registry import family_named
 from ivcprune.selectors import RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import Signal, VisualTokens
-from pruning_helpers import batch, picture, ragged_batch
 
 FAMILY = family_named("qwen2_vl")
 HALF = PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))})
@@ -34,7 +34,7 @@ def test_configurations_say_how_the_checkpoint_is_used(size: str) -> None:
     spec = build_model_spec(compose([f"model=qwen2_vl_{size}"]))
     assert (spec.name, spec.family) == (f"qwen2_vl_{size}", "qwen2_vl")
     assert spec.path == f"Qwen/Qwen2-VL-{size.upper()}-Instruct"
-    assert (spec.min_pixels, spec.max_pixels) == (4 * 28**2, 16384 * 28**2)
+    assert (spec.min_pixels, spec.max_pixels) == (1280 * 28**2, 16384 * 28**2)
     assert spec.box_format == "qwen2_vl"
     grounding = spec.prompts["grounding"].replace("{question}", "the cat")
     assert grounding == "\n<|object_ref_start|>Detect the cat<|object_ref_end|>"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from source_formats import png
 
 from ivcprune.data.adapters import (
     Explode,
@@ -33,7 +34,6 @@ from ivcprune.data.cells import (
     to_boxes,
     trim_choices,
 )
-from source_formats import png
 
 
 def test_a_dot_leads_into_a_struct_unless_it_is_part_of_the_name() -> None:

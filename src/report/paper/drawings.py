@@ -108,7 +108,7 @@ CUTS: Mapping[str, Callable[[int, tuple[int, int]], list[Block]]] = {
 
 
 def write_drawings(names: Sequence[str], folder: Path, console: Console) -> None:
-    """Draws `conf/paper/<name>.yaml` for each model as PNG files and on one page `paper.html`.
+    """Draws `tables/<name>.yaml` for each model as PNG files and on one page `paper.html`.
 
     Args:
         folder: is made where it is missing.

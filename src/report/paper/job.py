@@ -30,7 +30,7 @@ def report_tables(
     """Prints the tables and writes `paper.md`, `paper.tex` and `paper.html` beside the runs.
 
     Args:
-        names: of `conf/paper/<name>.yaml`.
+        names: of `tables/<name>.yaml`.
         experiment: folder of the runs.
         layer_runs: those of `job=select_layer`; only a table of chosen layers takes them.
         efficiency: file with times for Tab. 3; None = `efficiency.json` in that folder, if any.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from published_rules import Image, coordinate_scores
 from torch import Tensor
 
 from ivcprune import cli
@@ -22,7 +23,6 @@ from ivcprune.pruning.statistics import PrefillStatistics
 from ivcprune.selectors.selection import Selection
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import VisualTokens
-from published_rules import Image, coordinate_scores
 
 DEPTH = 4
 
