@@ -1,47 +1,25 @@
-"""What single cells of a source's table mean: options, answers, boxes, images."""
+"""What single cells of a source's table mean: lists, options and answers."""
 
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
 import hashlib
 import io
 import json
+import re
+import tokenize
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-import PIL.Image
+from .texts import as_list, as_text, is_missing, scalars_of, shortened, text_of, without_junk
 
-ENCODED = {"bytes": None, "path": None}
-"""An image that `datasets` has not decoded."""
+_WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?")
+_WRITTEN = re.compile(r"\s*(?:(?:\[\s*)+[{'\"]|\{\s*['\"]|array\(\[)")
+"""How text begins that a list of texts or a struct was turned into."""
 
-QUOTED = 80
-"""Characters of a cell in an error message."""
-
-LARGEST = 1e6
-"""Pixels: a coordinate beyond it is none."""
-
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is turned; from 5 on its sides are exchanged."""
-
-
-def as_text(cell: Any) -> str:
-    """A cell as text; "" for none and nan. Whole numbers lose the `.0` that gaps give them."""
-    if cell is None or cell != cell:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell)
-
-
-def as_list(cell: Any) -> list[Any]:
-    """The members of a list cell; a single value is a list of one, a missing one an empty list."""
-    if cell is None:
-        return []
-    return list(cell) if isinstance(cell, list | tuple) else [cell]
+_ARRAY = "array("
 
 
 def parse_list(cell: Any) -> list[Any]:
@@ -52,7 +30,7 @@ def parse_list(cell: Any) -> list[Any]:
     """
     if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "(")):
         return as_list(cell)
-    for read in (ast.literal_eval, json.loads):
+    for read in (_of_python, json.loads):
         try:
             return as_list(read(cell.strip()))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -62,10 +40,52 @@ def parse_list(cell: Any) -> list[Any]:
     return [cell]
 
 
-def shortened(cell: Any) -> str:
-    """A cell as an error message quotes it; one may hold an image of a megabyte."""
-    text = repr(cell)
-    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
+def _of_python(text: str) -> Any:
+    """The value of a Python literal.
+
+    Raises:
+        ValueError, SyntaxError, ...: it is none, or texts follow each other without a comma, as
+            numpy writes an array of them; Python would read them as one.
+    """
+    value = ast.literal_eval(text)
+    before = tokenize.NAME
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == before == tokenize.STRING:
+            raise ValueError(f"{shortened(text)} has texts without a comma between them")
+        if token.type != tokenize.NL:
+            before = token.type
+    return value
+
+
+def whole_number(cell: Any) -> int:
+    """A whole number, perhaps with the `.0` that gaps in its column gave it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = as_text(cell).strip()
+    match = _WHOLE.fullmatch(text)
+    return int(match[1] if match else text)
+
+
+def check_unwritten(text: str, what: str) -> None:
+    """Fails where a text is the notation of a list of texts or of a struct.
+
+    Raises:
+        ValueError: it is; no reply would match it, and no model should read it.
+    """
+    if _WRITTEN.match(text) and (text.lstrip().startswith(_ARRAY) or _is_literal(text.strip())):
+        raise ValueError(f"the {what} {shortened(text)} is a list or struct written as text")
+
+
+def _is_literal(text: str) -> bool:
+    readers: tuple[Callable[[str], Any], ...] = (ast.literal_eval, json.loads)
+    for read in readers:
+        try:
+            return isinstance(read(text), list | dict | set)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return False
 
 
 def letter_of(index: int, choices: Sequence[str]) -> str:
@@ -75,102 +95,100 @@ def letter_of(index: int, choices: Sequence[str]) -> str:
     return ascii_uppercase[index]
 
 
-def trim_choices(texts: Iterable[Any]) -> list[str]:
+def options_of(cell: Any, columns: str | Sequence[str] | None) -> list[str]:
+    """The texts of the options, "" for a missing one.
+
+    Args:
+        cell: of one column, a list, a list written as text, a struct by letter such as
+            `{"A": "red", "B": "green"}`, or one with `label` and `text`; of several columns, the
+            list of their cells.
+        columns: that `cell` is from.
+
+    Raises:
+        ValueError: an option is no text, or the letters of a struct are none.
+    """
+    if isinstance(columns, str):
+        cell = _options_of_struct(cell) if isinstance(cell, dict) else parse_list(cell)
+    options = as_list(cell)
+    _check_labels([option.get("label") for option in options if isinstance(option, dict)])
+    return [without_junk(text_of(option, "choices")) for option in options]
+
+
+def _options_of_struct(cell: dict[str, Any]) -> list[Any]:
+    if cell and set(cell) <= set(ascii_uppercase):
+        return [cell.get(letter) for letter in ascii_uppercase if letter <= max(cell)]
+    _check_labels(as_list(cell.get("label")))
+    texts = [cell[key] for key in ("choices", "text") if not is_missing(cell.get(key))]
+    # A missing option among them must keep its letter.
+    return as_list(texts[0]) if len(texts) == 1 else scalars_of(cell, "choices")
+
+
+def _check_labels(labels: Sequence[Any]) -> None:
+    """Fails where options have labels of their own: answers would not mean their letters."""
+    found = [as_text(label) for label in labels if not is_missing(label)]
+    if found and found != [*ascii_uppercase[: len(found)]]:
+        raise ValueError(f"the options are labelled {found}, and not A, B, C, ...")
+
+
+def trim_choices(texts: Iterable[str]) -> list[str]:
     """Option texts without the missing ones at the end; a gap stays, as letters must not move."""
-    choices = [as_text(text) for text in texts]
+    choices = list(texts)
     while choices and not choices[-1]:
         choices.pop()
     return choices
 
 
-def _index(cell: Any, choices: Sequence[str]) -> list[str]:
-    return [letter_of(int(as_text(number)), choices) for number in as_list(cell)]
+def _text(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
+    answers = _verbatim(cells, choices)
+    for answer in answers:
+        try:
+            check_unwritten(answer, "answer")
+        except ValueError as error:
+            raise ValueError(
+                f"{error}: data.answer_format=listed reads lists, verbatim takes it as it is"
+            ) from None
+    return answers
 
 
-def _choice(cell: Any, choices: Sequence[str]) -> list[str]:
+def _verbatim(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
+    return [as_text(answer) for answer in cells]
+
+
+def _listed(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
+    members = [parse_list(cell) for cell in cells]
+    return [as_text(answer) for listed in members for answer in scalars_of(listed, "answer")]
+
+
+def _index(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
+    return [letter_of(whole_number(number), choices) for number in cells]
+
+
+def _choice(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
     options = [choice.strip() for choice in choices]
-    if not (text := as_text(cell).strip()) or text not in options:
+    text = without_junk(text_of(list(cells), "answer")).strip()
+    if not text or text not in options:
         raise ValueError(f"the answer {text!r} is none of the options {list(choices)}")
     return [letter_of(options.index(text), choices)]
 
 
-def _zero_one(cell: Any, choices: Sequence[str]) -> list[str]:
-    if (text := as_text(cell).strip()) not in (words := {"0": "No", "1": "Yes"}):
-        raise ValueError(f"the answer {text!r} is neither 0 nor 1")
-    return [words[text]]
+def _zero_one(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
+    words = {"0": "No", "1": "Yes", "false": "No", "true": "Yes", "0.0": "No", "1.0": "Yes"}
+    if (text := text_of(list(cells), "answer").strip()) and text.lower() in words:
+        return [words[text.lower()]]
+    raise ValueError(f"the answer {text!r} is neither 0 nor 1")
 
 
-ANSWER_FORMATS: dict[str, Callable[[Any, Sequence[str]], list[str]]] = {
-    "text": lambda cell, choices: [as_text(answer) for answer in as_list(cell)],
-    "listed": lambda cell, choices: [as_text(answer) for answer in parse_list(cell)],
+ANSWER_FORMATS: dict[str, Callable[[Sequence[Any], Sequence[str]], list[str]]] = {
+    "text": _text,
+    "verbatim": _verbatim,
+    "listed": _listed,
     "index": _index,
     "choice": _choice,
     "zero_one": _zero_one,
 }
-"""How a source writes answers: as they are; as a list written as text; as the 0-based index of an
-option; as the text of an option; as 0 for No and 1 for Yes. (cell, choices) -> answers."""
-
-
-def to_box(numbers: Sequence[Any]) -> list[float]:
-    """(x1, y1, x2, y2) as it is."""
-    x1, y1, x2, y2 = map(float, numbers)
-    return [x1, y1, x2, y2]
-
-
-def to_box_from_sides(numbers: Sequence[Any]) -> list[float]:
-    """(x1, y1, x2, y2) from (x, y, width, height)."""
-    x, y, width, height = map(float, numbers)
-    return [x, y, x + width, y + height]
-
-
-BOX_FORMATS: dict[str, Callable[[Sequence[Any]], list[float]]] = {
-    "xyxy": to_box,
-    "xywh": to_box_from_sides,
-}
-"""How a source writes boxes, in pixels of the original image."""
-
-
-def to_boxes(cell: Any, box_format: str) -> list[list[float]]:
-    """The boxes of a cell: four numbers, a list of such, or four numbers as text.
-
-    Raises:
-        ValueError: it does not hold four numbers, or no box of an image.
-    """
-    numbers = cell.replace(",", " ").strip("[]() ").split() if isinstance(cell, str) else cell
-    numbers = as_list(numbers)
-    nested = bool(numbers) and isinstance(numbers[0], list | tuple)
-    rows = numbers if nested else [numbers] if numbers else []
-    try:
-        boxes = [BOX_FORMATS[box_format](row) for row in rows]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"the box {shortened(cell)} is not four numbers") from error
-    for x1, y1, x2, y2 in boxes:
-        if not (-LARGEST < x1 <= x2 < LARGEST and -LARGEST < y1 <= y2 < LARGEST):
-            raise ValueError(f"the box {shortened(cell)} is none in pixels, as {box_format}")
-    return boxes
-
-
-def decode_base64(text: str) -> dict[str, Any]:
-    """An encoded image; its bytes are empty, and so undecodable, where the text is damaged."""
-    try:
-        content = base64.b64decode("".join(text.split()), validate=True)
-    except binascii.Error:
-        content = b""
-    return ENCODED | {"bytes": content}
-
-
-def image_size(image: dict[str, Any]) -> tuple[int, int]:
-    """(width, height) from the header alone, upright; (0, 0) where it cannot be read."""
-    try:
-        file: Any = io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
-        with PIL.Image.open(file) as header:
-            width, height = header.size
-            # Pillow would decode a whole PNG to look for EXIF data, which few have.
-            turned = header.format != "PNG" and header.getexif().get(ORIENTATION, 1) >= 5
-    # PIL sets no limit to what a broken file raises; whoever decodes it reports it.
-    except Exception:
-        return 0, 0
-    return (height, width) if turned else (width, height)
+"""How a source writes answers: as they are; so, even where one looks like a list; as a list written
+as text; as the 0-based index of an option; as the text of an option; as 0 for No and 1 for Yes.
+(scalar cells, option texts) -> answers."""
 
 
 def stamp_of(path: Path) -> str:

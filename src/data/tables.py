@@ -16,16 +16,19 @@ from typing import Any
 
 from datasets import Dataset
 
-from .adapters import Adapter, Row, cell_of
-from .cells import ANSWER_FORMATS, BOX_FORMATS, ENCODED, as_list, as_text, file_in
+from .adapters import Adapter, Row, text_in
+from .boxes import BOX_FORMATS
+from .cells import ANSWER_FORMATS
 from .checks import check_at_least
 from .conversion import MISSING, Converter
 from .frames import FrameSampler
+from .image_cells import images_in
 from .sample import FEATURES
+from .texts import as_list, as_text
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of every cache file's name: raise it when the same table gives other samples."""
 
 ROLES = ("id", "group", "task", "image", "video", "question", "answer", "choices", "hint",
@@ -51,7 +54,8 @@ class TableSource(ABC):
         where: column -> value, or list of values, of the rows to keep; before the adapters.
         missing: which texts stand for a missing cell; a key of `MISSING`.
         answer_format: how answers are written; a key of `ivcprune.data.cells.ANSWER_FORMATS`.
-        box_format: "xyxy" or "xywh", pixels of the original image.
+        box_format: "xyxy" or "xywh", pixels of the original image; a key of
+            `ivcprune.data.boxes.BOX_FORMATS`.
         image_folder: what paths of images are relative to.
         video_folder: what paths of videos are relative to.
         frames: which frames of a video are shown; None where there are no videos.
@@ -103,24 +107,13 @@ class TableSource(ABC):
     def has_sample(self, row: Row) -> bool:
         """Whether a row of the table is used."""
         return all(
-            as_text(cell_of(row, column)) in map(as_text, as_list(wanted))
+            text_in(row, column) in map(as_text, as_list(wanted))
             for column, wanted in self.where.items()
         )
 
     def image_reader(self, table: Dataset) -> Callable[[Any], list[Row]]:
         """What reads an image cell of `table` as undecoded images."""
-        return self._images_of
-
-    def _images_of(self, cell: Any) -> list[Row]:
-        """The images of a cell; a missing one, in one of several columns say, is left out."""
-        images = [self._image_of(part) for part in as_list(cell)]
-        return [image for image in images if image != ENCODED]
-
-    def _image_of(self, cell: Any) -> Row:
-        if isinstance(cell, Mapping):
-            return {key: cell.get(key) for key in ENCODED}
-        path = as_text(cell)
-        return ENCODED | ({"path": file_in(self.image_folder, path)} if path else {})
+        return lambda cell: images_in(cell, self.image_folder)
 
     def load(self, cache_dir: Path) -> Dataset:
         """All samples in the columns of `FEATURES`; converted once, kept under `cache_dir`.
