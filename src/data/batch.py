@@ -188,8 +188,8 @@ def _frames(row: Row, sampler: FrameSampler | None) -> tuple[list[PILImage], Tim
     if sampler is None:
         raise ValueError("the sample has a video: data.frames must say which frames are shown")
     about = json.loads(row["metadata"] or "{}")
-    bounds = (about.get(name) for name in ("start", "end"))
-    return read_frames(row["video"], sampler, *map(_seconds, bounds))
+    start, end = (_seconds(about.get(name)) for name in ("start", "end"))
+    return read_frames(row["video"], sampler, start, end)
 
 
 def _seconds(bound: Any) -> float | None:

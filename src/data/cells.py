@@ -1,4 +1,4 @@
-"""What single cells of a source's table mean: lists, options and answers."""
+"""What single cells of a source's table mean: numbers, and lists that were written as text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
-from .texts import as_list, as_text, is_missing, scalars_of, shortened, text_of, without_junk
+from .texts import as_list, as_text, shortened
 
 _WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?")
 _WRITTEN = re.compile(r"\s*(?:(?:\[\s*)+[{'\"]|\{\s*['\"]|array\(\[)")
@@ -86,109 +85,6 @@ def _is_literal(text: str) -> bool:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return False
-
-
-def letter_of(index: int, choices: Sequence[str]) -> str:
-    """The letter of the option at a 0-based index."""
-    if not 0 <= index < min(len(choices), len(ascii_uppercase)):
-        raise ValueError(f"the answer is option {index}, counted from 0, of {len(choices)}")
-    return ascii_uppercase[index]
-
-
-def options_of(cell: Any, columns: str | Sequence[str] | None) -> list[str]:
-    """The texts of the options, "" for a missing one.
-
-    Args:
-        cell: of one column, a list, a list written as text, a struct by letter such as
-            `{"A": "red", "B": "green"}`, or one with `label` and `text`; of several columns, the
-            list of their cells.
-        columns: that `cell` is from.
-
-    Raises:
-        ValueError: an option is no text, or the letters of a struct are none.
-    """
-    if isinstance(columns, str):
-        cell = _options_of_struct(cell) if isinstance(cell, dict) else parse_list(cell)
-    options = as_list(cell)
-    _check_labels([option.get("label") for option in options if isinstance(option, dict)])
-    return [without_junk(text_of(option, "choices")) for option in options]
-
-
-def _options_of_struct(cell: dict[str, Any]) -> list[Any]:
-    if cell and set(cell) <= set(ascii_uppercase):
-        return [cell.get(letter) for letter in ascii_uppercase if letter <= max(cell)]
-    _check_labels(as_list(cell.get("label")))
-    texts = [cell[key] for key in ("choices", "text") if not is_missing(cell.get(key))]
-    # A missing option among them must keep its letter.
-    return as_list(texts[0]) if len(texts) == 1 else scalars_of(cell, "choices")
-
-
-def _check_labels(labels: Sequence[Any]) -> None:
-    """Fails where options have labels of their own: answers would not mean their letters."""
-    found = [as_text(label) for label in labels if not is_missing(label)]
-    if found and found != [*ascii_uppercase[: len(found)]]:
-        raise ValueError(f"the options are labelled {found}, and not A, B, C, ...")
-
-
-def trim_choices(texts: Iterable[str]) -> list[str]:
-    """Option texts without the missing ones at the end; a gap stays, as letters must not move."""
-    choices = list(texts)
-    while choices and not choices[-1]:
-        choices.pop()
-    return choices
-
-
-def _text(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
-    answers = _verbatim(cells, choices)
-    for answer in answers:
-        try:
-            check_unwritten(answer, "answer")
-        except ValueError as error:
-            raise ValueError(
-                f"{error}: data.answer_format=listed reads lists, verbatim takes it as it is"
-            ) from None
-    return answers
-
-
-def _verbatim(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
-    return [as_text(answer) for answer in cells]
-
-
-def _listed(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
-    members = [parse_list(cell) for cell in cells]
-    return [as_text(answer) for listed in members for answer in scalars_of(listed, "answer")]
-
-
-def _index(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
-    return [letter_of(whole_number(number), choices) for number in cells]
-
-
-def _choice(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
-    options = [choice.strip() for choice in choices]
-    text = without_junk(text_of(list(cells), "answer")).strip()
-    if not text or text not in options:
-        raise ValueError(f"the answer {text!r} is none of the options {list(choices)}")
-    return [letter_of(options.index(text), choices)]
-
-
-def _zero_one(cells: Sequence[Any], choices: Sequence[str]) -> list[str]:
-    words = {"0": "No", "1": "Yes", "false": "No", "true": "Yes", "0.0": "No", "1.0": "Yes"}
-    if (text := text_of(list(cells), "answer").strip()) and text.lower() in words:
-        return [words[text.lower()]]
-    raise ValueError(f"the answer {text!r} is neither 0 nor 1")
-
-
-ANSWER_FORMATS: dict[str, Callable[[Sequence[Any], Sequence[str]], list[str]]] = {
-    "text": _text,
-    "verbatim": _verbatim,
-    "listed": _listed,
-    "index": _index,
-    "choice": _choice,
-    "zero_one": _zero_one,
-}
-"""How a source writes answers: as they are; so, even where one looks like a list; as a list written
-as text; as the 0-based index of an option; as the text of an option; as 0 for No and 1 for Yes.
-(scalar cells, option texts) -> answers."""
 
 
 def stamp_of(path: Path) -> str:

@@ -11,14 +11,17 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from .adapters import Adapter, MissingColumnError, Row, cell_of
+from .answers import ANSWER_FORMATS
 from .boxes import to_boxes
-from .cells import ANSWER_FORMATS, check_unwritten, file_in, options_of, trim_choices
+from .cells import check_unwritten, file_in
 from .decoding import rows_of
+from .options import options_of, trim_choices
 from .pictures import image_size
 from .plain import plain
 from .prompts import CHOICE_TASKS
 from .sample import DEFAULTS, FEATURES
-from .texts import NoTextError, as_text, scalars_of, text_of, without_junk
+from .structures import scalars_of, text_of
+from .texts import NoTextError, as_list, as_text, is_container, without_junk
 from .usable import check_storable, check_usable
 
 MISSING: dict[str, frozenset[str]] = {
@@ -156,10 +159,12 @@ class Converter:
 
     def _answers(self, row: Row, task: str, options: Sequence[str]) -> list[str]:
         with self._naming("answer"):
-            cells = scalars_of(self._one(row, "answer"), "answer")
+            cell = self._one(row, "answer")
+            if is_container(cell):
+                cell = scalars_of(cell, "answer")
             if task == "yes_no" and self.layout.answer_format == "text":
-                cells = [_in_words(cell) for cell in cells]
-            answers = ANSWER_FORMATS[self.layout.answer_format](cells, options)
+                cell = [_in_words(member) for member in as_list(cell)]
+            answers = ANSWER_FORMATS[self.layout.answer_format](cell, options)
         if task in CHOICE_TASKS:
             answers = [without_junk(answer).strip() for answer in answers]
         return answers

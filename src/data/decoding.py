@@ -15,8 +15,8 @@ Reader = Callable[[Any], Any]
 def rows_of(batch: pa.Table) -> list[dict[str, Any]]:
     """The rows of `batch`, by column.
 
-    JSON cells, which `datasets` makes of columns of mixed types, are decoded, and narrow floats keep
-    their own digits: 0.3, not the 0.30000001192092896 of a double.
+    JSON cells, which `datasets` makes of columns of mixed types, are decoded, and narrow floats
+    keep their own digits: 0.3, not the 0.30000001192092896 of a double.
     """
     readers = {
         name: reader

@@ -23,9 +23,7 @@ def header_of(file: Path, separator: str, encoding: str) -> list[str]:
         raise ValueError("its first line names no columns")
     names = [name if name.strip() else f"Unnamed: {i}" for i, name in enumerate(header)]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(
-            f"its header has the columns {repeated} twice: give each a name of its own"
-        )
+        raise ValueError(f"its header has {repeated} twice: give each column a name of its own")
     return names
 
 
@@ -73,7 +71,7 @@ def _records(file: Path, separator: str, encoding: str) -> Iterator[tuple[int, l
                     yield start, cells
                 start = reader.line_num + 1
         except csv.Error as error:
-            raise ValueError(f"line {start}: {error}") from error
+            raise ValueError(f"line {start}: {error}") from None
 
 
 @contextmanager

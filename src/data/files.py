@@ -167,7 +167,7 @@ class TsvSource(FileSource):
         ]
 
     def _image_of(self, cell: Any) -> Row | None:
-        """The image of a cell; without a folder, no text is a path, and damaged base64 is damaged."""
+        """The image of a cell; without a folder no text is a path, but perhaps damaged base64."""
         image = image_in(cell, self.image_folder)
         if image is None or image["path"] is None or self.image_folder is not None:
             return image

@@ -48,7 +48,7 @@ def read_textual(builder: DatasetBuilder, split: str, cache_dir: Path) -> Datase
     Raises:
         ValueError: there is no such split.
     """
-    files: dict[str, Any] = dict(builder.config.data_files or {})
+    files = {str(name): files for name, files in (builder.config.data_files or {}).items()}
     wanted = {name for name in files if name in split}
     tables = {name: _read(builder, files[name], cache_dir) for name in sorted(wanted)}
     lengths = {name: len(table) for name, table in tables.items()}

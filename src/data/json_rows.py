@@ -1,4 +1,4 @@
-"""Objects of json files: a list of them, or one after the other, as on the lines of a jsonl file."""
+"""Objects of json files: a list of them, or one after the other as in jsonl files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _of_lines(lines: Any) -> Iterator[Any]:
         try:
             yield decoder.decode(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number}: {error}") from error
+            raise ValueError(f"line {number}: {error}") from None
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -91,8 +91,8 @@ def _values(text: str) -> Iterator[Any]:
     while (start := _SOLID.search(text, place)) is not None:
         try:
             value, place = decoder.raw_decode(text, start.start())
-        except RecursionError as error:
-            raise ValueError("its values are nested too deeply") from error
+        except RecursionError:
+            raise ValueError("its values are nested too deeply") from None
         yield value
 
 

@@ -17,8 +17,8 @@ from typing import Any
 from datasets import Dataset
 
 from .adapters import Adapter, Row, text_in
+from .answers import ANSWER_FORMATS
 from .boxes import BOX_FORMATS
-from .cells import ANSWER_FORMATS
 from .checks import check_at_least
 from .conversion import MISSING, Converter
 from .frames import FrameSampler
@@ -53,7 +53,7 @@ class TableSource(ABC):
         adapters: what happens to a row before its columns are read; see `ivcprune.data.adapters`.
         where: column -> value, or list of values, of the rows to keep; before the adapters.
         missing: which texts stand for a missing cell; a key of `MISSING`.
-        answer_format: how answers are written; a key of `ivcprune.data.cells.ANSWER_FORMATS`.
+        answer_format: how answers are written; a key of `ivcprune.data.answers.ANSWER_FORMATS`.
         box_format: "xyxy" or "xywh", pixels of the original image; a key of
             `ivcprune.data.boxes.BOX_FORMATS`.
         image_folder: what paths of images are relative to.
