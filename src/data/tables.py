@@ -16,10 +16,10 @@ from typing import Any
 
 from datasets import Dataset
 
+from ..checks import check_at_least
 from .adapters import Adapter, Row, text_in
 from .answers import ANSWER_FORMATS
 from .boxes import BOX_FORMATS
-from .checks import check_at_least
 from .conversion import MISSING, Converter
 from .frames import FrameSampler
 from .image_cells import images_in
