@@ -40,7 +40,7 @@ def read_lines(
     """
     short: list[int] = []
     records = _records(file, separator, encoding)
-    next(records)
+    next(records, None)  # the header
     for line, cells in records:
         if len(cells) > len(names):
             raise ValueError(

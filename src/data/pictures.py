@@ -16,7 +16,10 @@ ENCODED: Mapping[str, Any] = {"bytes": None, "path": None}
 """An image that `datasets` has not decoded."""
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is turned; from 5 on its sides are exchanged."""
+"""The EXIF tag that says how a picture is turned."""
+
+ON_ITS_SIDE = range(5, 9)
+"""Values of that tag with which the sides are exchanged."""
 
 WIDTH, HEIGHT = 256, 257
 """TIFF tags of the sides of the stored picture."""
@@ -69,9 +72,10 @@ def _on_white(picture: Image) -> Image:
 
 def _grey(picture: Image) -> Image:
     """A picture of deep grey in 8 bits: "L", or "LA" where one value is transparent."""
-    values = np.asarray(picture).astype(np.float64)
-    if not np.isfinite(values).all():
+    stored = np.asarray(picture)
+    if not np.isfinite(stored).all():
         raise ValueError(f"the picture, of mode {picture.mode}, has grey values that are no number")
+    values = stored.astype(np.float64)
     low, high = _range(picture, values)
     scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
     grey = PIL.Image.fromarray(np.rint(scaled).astype(np.uint8))
@@ -110,7 +114,7 @@ def image_size(image: Mapping[str, Any]) -> tuple[int, int]:
 def _upright_size(header: Image, image: Mapping[str, Any]) -> tuple[int, int]:
     if header.format == "PNG" and not _may_be_turned(image):
         return header.size  # Pillow would decode the whole to look for EXIF data, which few have
-    turned = header.getexif().get(ORIENTATION, 1) >= 5
+    turned = header.getexif().get(ORIENTATION) in ON_ITS_SIDE
     width, height = header.size
     if header.format == "TIFF":
         # Some versions of Pillow have exchanged the sides of the header already.
