@@ -20,12 +20,9 @@ def names_of(file: Path, encoding: str, field: str | None = None) -> list[str]:
     """All names that objects of a file have, in the order of their first use.
 
     Raises:
-        ValueError: the file holds no object, or is no json.
+        ValueError: the file is no json.
     """
-    names = dict.fromkeys(name for row in read_objects(file, encoding, field) for name in row)
-    if not names:
-        raise ValueError("it holds no rows")
-    return list(names)
+    return list(dict.fromkeys(name for row in read_objects(file, encoding, field) for name in row))
 
 
 def json_cells(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .texts import as_list, as_text, is_missing
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
@@ -16,6 +18,8 @@ def plain(cell: Any, column: str) -> Json:
     Raises:
         ValueError: it holds something that is no text.
     """
+    if isinstance(cell, np.generic):
+        cell = cell.item()
     if is_missing(cell):
         return None
     if isinstance(cell, bool | int | float | str):

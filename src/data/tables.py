@@ -107,7 +107,7 @@ class TableSource(ABC):
     def has_sample(self, row: Row) -> bool:
         """Whether a row of the table is used."""
         return all(
-            text_in(row, column) in map(as_text, as_list(wanted))
+            any(_is_meant(text_in(row, column), value) for value in as_list(wanted))
             for column, wanted in self.where.items()
         )
 
@@ -139,6 +139,10 @@ class TableSource(ABC):
 
     def _convert(self, cache_dir: Path, file: Path) -> None:
         table = self.read(cache_dir)
+        if not len(table):
+            raise ValueError(
+                f"data {self.name!r} has no rows: name a file or a split that has some"
+            )
         if self.expected_rows not in (None, len(table)):
             raise ValueError(
                 f"data {self.name!r} has {len(table)} rows where {self.expected_rows} are "
@@ -177,6 +181,11 @@ class TableSource(ABC):
 
     def _check_samples(self, errors: Sequence[str]) -> None:
         n, reasons = len(errors), [error for error in errors if error]
+        if n == 0:
+            raise ValueError(
+                f"data {self.name!r} gives no samples: data.where={dict(self.where)} and "
+                "data.adapters keep none of its rows"
+            )
         if reasons:
             self._check_usable(n, reasons)
         if self.expected_samples in (None, n):
@@ -212,3 +221,8 @@ class TableSource(ABC):
             (FORMAT_VERSION, type(self).__name__, sorted(settings.items()), self.stamp())
         )
         return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _is_meant(text: str, wanted: Any) -> bool:
+    """Whether a cell is what `where` names; truth may be in any case, as `True` in a csv."""
+    return (text.lower() if isinstance(wanted, bool) else text) == as_text(wanted)

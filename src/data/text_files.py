@@ -65,6 +65,8 @@ def json_table(file: Path, cache_dir: Path, field: str | None = None) -> Dataset
     """
     encoding = encoding_of(file)
     names = names_of(file, encoding, field)
+    if not names:
+        return Dataset.from_dict({})
     return _as_json(_stored(json_cells, names, cache_dir, file, encoding=encoding, field=field))
 
 
@@ -72,6 +74,8 @@ def _stored(
     read: Any, names: Sequence[str], cache_dir: Path, file: Path, **options: str | None
 ) -> Dataset:
     """What `read` yields, as a table on the disk."""
+    if next(read(file, names, **options), None) is None:
+        return Dataset.from_dict({name: [] for name in names})
     key = {"names": tuple(names), "stamp": stamp_of(file), "version": READER_VERSION}
     return Dataset.from_generator(
         _rows,

@@ -215,8 +215,6 @@ def test_json_in_every_layout(ending: str, text: str, rows: int, tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "holds no rows"),
-        ("[]", "holds no rows"),
         ('{"q": 1, "q": 2}', "has the name 'q' twice"),
         ('{"q": "a"}\n{"q": "b"\n', "line 2"),
         ('{"q": "a"}\n{"q": "b", "q": "c"}\n', "line 2: an object has the name 'q' twice"),
@@ -238,11 +236,25 @@ def test_the_table_of_a_folder_of_images_is_read_to_the_letter(ending: str, tmp_
         write_table(folder / "metadata.csv", rows, separator=",")
     else:
         (folder / "metadata.jsonl").write_text(json.dumps(rows[0]))
-    columns = {"image": "image", "question": "q", "answer": "a"}
-    source = FileSource(name="mine", task="vqa", columns=columns, path=str(folder))
-    (row,) = source.load(tmp_path / "cache").with_format("arrow")[:].to_pylist()
-    assert (row["answers"], row["width"]) == (["007"], 30)
-    assert row["images"] == [{"bytes": None, "path": str(folder / "sub/b.png")}]
+    settings: dict[str, Any] = {"name": "mine", "task": "vqa"}
+    settings["columns"] = {"image": "image", "question": "q", "answer": "a"}
+    for source in (
+        FileSource(path=str(folder), **settings),
+        HubSource(hub_ids=[str(folder)], split="train", **settings),
+    ):
+        (row,) = source.load(tmp_path / "cache").with_format("arrow")[:].to_pylist()
+        assert (row["answers"], row["width"]) == (["007"], 30)
+        assert row["images"] == [{"bytes": None, "path": str(folder / "sub/b.png")}]
+
+
+def test_the_table_of_a_repository_of_images_names_its_bad_line(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/b.png").write_bytes(png(30, 20))
+    (tmp_path / "photos/metadata.csv").write_text("file_name,q,a\nb.png,red, or blue?,red\n")
+    source = HubSource(name="mine", task="vqa", columns={"question": "q", "answer": "a"},
+                       split="train", hub_ids=[str(tmp_path / "photos")])  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="line 2 has 4 cells where the header names 3"):
+        source.load(tmp_path / "cache")
 
 
 def test_a_folder_s_table_names_no_image_outside_of_it(tmp_path: Path) -> None:
