@@ -60,7 +60,8 @@ def run(
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    written = report_tables(tables, experiment, runs, console, efficiency) if tables else []
+    published = [run.as_published() for run in runs]
+    written = report_tables(tables, experiment, published, console, efficiency) if tables else []
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",

@@ -11,6 +11,8 @@ from .paired import Difference
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = DASH
+NOTEWORTHY = 1.0
+"""Points between the readings of a score from which a report speaks of them."""
 
 
 def number(value: float | None) -> str:
@@ -60,6 +62,25 @@ def mark(difference: Difference | None) -> str:
     if difference is None or not difference.significant:
         return ""
     return "▲" if difference.value > 0 else "▼"
+
+
+def differing_readings(
+    scores: Mapping[str, float | None], published: Mapping[str, float | None]
+) -> list[str]:
+    """A sentence for every score whose published reading is more than a point away."""
+    return [
+        f"{name}: {number(value)} as a person reads the replies, {number(other)} to the letter of "
+        "the published evaluation"
+        for name, value in scores.items()
+        if value is not None
+        and (other := published.get(name)) is not None
+        and abs(value - other) > NOTEWORTHY
+    ]
+
+
+def unread(name: str, count: int | None, n: int) -> str:
+    """How many of a run's replies nobody could read; "" for none, or where it was not counted."""
+    return f"{name}: {count} of {n} replies UNREAD" if count else ""
 
 
 def judged(name: str, judge: Mapping[str, Any] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,14 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """Scores, and scores by category."""
+
+    scores: Mapping[str, Score]
+    categories: Mapping[str, Mapping[str, Score]]
+
+
+@dataclass(frozen=True)
 class Run:
     """One finished run.
 
@@ -44,6 +52,10 @@ class Run:
         headline: names of the scores that comparisons show.
         units: of the scores that are not in percent.
         categories: scores by task or metric of the benchmark, then by category.
+        published: the same scores and categories to the letter of the published evaluation; None in
+            runs that are older than the two readings.
+        unread: replies that nobody could read; None likewise.
+        reads_as_published: whether scores, categories and samples are those of `published`.
         judge: what a judge was asked, as in `metrics.json`; None without one.
         config: the resolved configuration.
         environment: `env.json`, what the run was computed with.
@@ -64,6 +76,19 @@ class Run:
     units: Mapping[str, str] = field(default_factory=dict)
     judge: Mapping[str, Any] | None = None
     categories: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    published: Figures | None = None
+    unread: int | None = None
+    reads_as_published: bool = False
+
+    def as_published(self) -> Run:
+        """The run with the figures and rows that tables of the paper compare with.
+
+        A run that is older than the two readings stays as it is.
+        """
+        if self.published is None:
+            return self
+        scores, categories = dict(self.published.scores), self.published.categories
+        return replace(self, scores=scores, categories=categories, reads_as_published=True)
 
     @property
     def shown(self) -> dict[str, Score]:
@@ -95,7 +120,12 @@ class Run:
     def samples(self) -> list[Row]:
         """All rows of `samples.parquet`."""
         rows: list[Row] = pq.read_table(self.folder / "samples.parquet").to_pylist()
-        return rows
+        if not self.reads_as_published:
+            return rows
+        return [
+            row | {"score": row["published_score"], "parsed": row["published_parsed"]}
+            for row in rows
+        ]
 
     def token_maps(self) -> dict[str, Row]:
         """By sample id, in dataset order: the entries of `tokens.json`; empty without that file."""
@@ -112,7 +142,6 @@ def load_run(folder: Path) -> Run:
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text())
-        scores = {task: Score(**score) for task, score in metrics["scores"].items()}
         return Run(
             folder=folder,
             policy=metrics["policy"],
@@ -122,13 +151,15 @@ def load_run(folder: Path) -> Run:
             errors=metrics["errors"],
             average_tokens=metrics["average_tokens"],
             kv_bytes=metrics["kv_bytes_per_sample"],
-            scores=scores,
+            scores=_scores(metrics["scores"]),
             config=_read_config(folder / "config.yaml"),
             environment=_read_json(folder / "env.json", default={}),
             headline=tuple(metrics.get("headline", ())),
             units=metrics.get("units") or {},
             judge=metrics.get("judge"),
             categories=scores_by_category(metrics.get("categories") or {}),
+            published=_published(metrics.get("published")),
+            unread=metrics.get("unread"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -141,10 +172,17 @@ def scores_by_category(
     categories: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Score]]:
     """`categories` of `metrics.json` as scores."""
-    return {
-        name: {category: Score(**score) for category, score in of_metric.items()}
-        for name, of_metric in categories.items()
-    }
+    return {name: _scores(of_metric) for name, of_metric in categories.items()}
+
+
+def _scores(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Score]:
+    return {name: Score(**score) for name, score in figures.items()}
+
+
+def _published(figures: Mapping[str, Any] | None) -> Figures | None:
+    if figures is None:
+        return None
+    return Figures(_scores(figures["scores"]), scores_by_category(figures["categories"]))
 
 
 def load_runs(experiment: Path) -> list[Run]:
