@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cells import parse_list, whole_number
-from .texts import JUNK, as_list, as_text, shortened, without_junk
+from .texts import as_list, as_text, shortened, without_junk
 
 Row = dict[str, Any]
 Adapter = Callable[[Row], list[Row]]
@@ -199,7 +199,6 @@ class Strip:
         return [row | {self.column: stripped if isinstance(cell, list) else "".join(stripped)}]
 
 
-_UNSEEN = dict.fromkeys(map(ord, JUNK))
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
@@ -221,8 +220,7 @@ class InlineOptions:
     task_without: str | None = None
 
     def __call__(self, row: Row) -> list[Row]:
-        text = text_in(row, self.column).translate(_UNSEEN)
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = without_junk(text_in(row, self.column))
         found = _consecutive(_OPTION.finditer(text))
         for match in reversed(found):
             text = text[: match.start()] + text[match.end() :]

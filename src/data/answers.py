@@ -38,7 +38,7 @@ def _index(cell: Any, choices: Sequence[str]) -> list[str]:
 
 def _choice(cell: Any, choices: Sequence[str]) -> list[str]:
     options = [choice.strip() for choice in choices]
-    text = without_junk(text_of(cell, "answer").strip()).strip()
+    text = without_junk(text_of(cell, "answer")).strip()
     if not text or text not in options:
         raise ValueError(f"the answer {text!r} is none of the options {list(choices)}")
     return [letter_of(options.index(text), choices)]

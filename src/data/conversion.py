@@ -166,7 +166,7 @@ class Converter:
                 cell = [_in_words(member) for member in as_list(cell)]
             answers = ANSWER_FORMATS[self.layout.answer_format](cell, options)
         if task in CHOICE_TASKS:
-            answers = [without_junk(answer.strip()).strip() for answer in answers]
+            answers = [without_junk(answer).strip() for answer in answers]
         return answers
 
     def _unwritten(self, row: Row, role: str) -> str:

@@ -21,8 +21,9 @@ LARGEST_EXACT = 2**53
 """From here on a float no longer tells neighbouring whole numbers apart."""
 
 JUNK = "\u200b\u2060\ufeff\u200e\u200f"
-"""Characters that nobody sees and that mean nothing at the ends of a text: zero-width spaces, byte
-order marks, marks of direction."""
+"""Characters that nobody sees: zero-width spaces, byte order marks, marks of direction."""
+
+_UNSEEN = dict.fromkeys(map(ord, JUNK))
 
 
 class NoTextError(ValueError):
@@ -127,10 +128,11 @@ def as_list(cell: Any) -> list[Any]:
 
 
 def without_junk(text: str) -> str:
-    """A text that stands on a line of its own, such as an option, without what nobody sees.
+    """A text without what nobody sees, such as an option or a letter.
 
-    Carriage returns become line ends, and those at the ends go, with zero-width characters.
+    Carriage returns become line ends; where there were any, those at the ends go.
     """
-    if "\r" not in text and not any(mark in text for mark in JUNK):
-        return text
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip(f"{JUNK}\n")
+    seen = text.translate(_UNSEEN)
+    if "\r" not in seen:
+        return seen
+    return seen.replace("\r\n", "\n").replace("\r", "\n").strip("\n")

@@ -123,6 +123,8 @@ def _film_of_file(path: Path) -> _Film:
     with _import_av().open(str(path)) as container:
         # Containers may name no number of frames, or a wrong one: packets are counted undecoded,
         # but for those that are there for the sake of others, such as frames before a cut.
+        if not container.streams.video:
+            raise ValueError(f"{path} holds no frames")
         stream = container.streams.video[0]
         total = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
         rate = float(stream.average_rate or UNKNOWN_RATE)
@@ -137,7 +139,8 @@ def _decode(path: Path, wanted: Sequence[int]) -> Iterator[Image]:
         position = 0
         for number, frame in enumerate(container.decode(stream)):
             while position < len(wanted) and wanted[position] == number:
-                yield frame.to_image()
+                # As a phone was held: the rotation is counterclockwise, in degrees, as Pillow's.
+                yield frame.to_image().rotate(frame.rotation, expand=True)
                 position += 1
             if position == len(wanted):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import sys
 import weakref
 from dataclasses import replace
@@ -154,6 +155,21 @@ def test_frames_that_a_cut_hides_do_not_count(tmp_path: Path) -> None:
     assert timing == Timing((0, 1, 2, 3, 4, 5), rate=4.0, total=6)
     frames, _ = read_frames(tmp_path / "cut.mp4", SegmentCentres(2), start=0.5, end=1.0)
     assert brightness(frames) == [8, 9]  # frames 2 to 4 of the cut: centres at 2 and 3
+
+
+def test_a_video_is_upright_as_the_phone_was_held(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=2, size=(64, 48))
+    content = bytearray((tmp_path / "v.mp4").read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    assert content[matrix : matrix + 4] == (1 << 16).to_bytes(4)
+    # A quarter turn clockwise, then back into sight: (x, y) -> (48 - y, x), in units of 2 ** -16.
+    quarter = (0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    content[matrix : matrix + 36] = struct.pack(">9i", *quarter)
+    (tmp_path / "v.mp4").write_bytes(content)
+    frames, _ = read_frames(tmp_path / "v.mp4", UniformFrames(2))
+    assert [frame.size for frame in frames] == [(48, 64), (48, 64)]
+    assert brightness(frames) == [0, 1]
 
 
 def test_frames_that_cannot_be_decoded_are_said_and_not_filled_with_copies(
