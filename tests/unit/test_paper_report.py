@@ -57,6 +57,7 @@ def write_run(
             "average_tokens": 0.5,
             "n_visual": 10,
             "n_kept": 5,
+            "kept_by_stage": "{}",
             "kv_bytes": 20_000_000,
             "error": None,
         }
@@ -273,7 +274,7 @@ class TestSamples:
         measurements = Measurements(load_runs(run))
         (picture,) = draw_samples(load_table("tab15"), measurements)
         assert picture.caption == (
-            "True answer: CENTRE. 5 of 10 tokens kept.",
+            "True answer: CENTRE. Kept: 5 of 10 tokens.",
             "Measured: ✓ <Centre>",
             "Published: ✗ century",
         )
