@@ -9,6 +9,7 @@ from torch import nn
 from .build import compose_policy
 from .models.base import Family
 from .models.registry import family_named, family_of_model
+from .models.wrappers import unwrapped
 from .policy import BoundPolicy, PruningPolicy
 from .pruner import Pruner
 
@@ -22,7 +23,8 @@ def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
     The model itself is not changed: hooks act inside the block and are gone after it.
 
     Args:
-        model: any supported vision-language model, unmodified.
+        model: any supported vision-language model, unmodified; compiled, adapted by PEFT or wrapped
+            by DDP or FSDP as well. Inside the block compiled code runs as it is written.
         policy: a policy, or the name of one (see `ivcprune job=list`).
 
     Raises:
@@ -34,6 +36,7 @@ def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
         >>> run.stats.average_tokens
         0.5
     """
+    model = unwrapped(model)
     family = family_of_model(model)
     if isinstance(policy, str):
         policy = load_policy(policy, family=family.name)

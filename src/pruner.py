@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
 
 from .annotation import Boxes, check_boxes
 from .cache_names import given_cache, with_cache
+from .checkpointing import is_checkpointed, refuse_checkpointing
+from .conversations import Conversations
+from .eager import uncompiled
 from .forward_call import ForwardCall
-from .generation import GenerateGuard
+from .generation import check_generate, check_padding, guarded_generation, prompt_ids
+from .hooks import Override, add_after, add_before, is_pruned
+from .losses import PrunedLoss
 from .models.base import Family
 from .models.blocks import Block
+from .models.wrappers import unwrapped
+from .one_thread import OneThread
 from .policy import BoundPolicy
 from .prefill import Prefill
 from .prefill_input import PrefillInput
@@ -27,7 +34,7 @@ from .vision import VisionRecorder
 
 T = TypeVar("T")
 
-_ACTIVE = "_ivcprune_active"
+_PROMPTS = ("input_ids", "inputs_embeds")
 
 
 class Pruner:
@@ -41,7 +48,7 @@ class Pruner:
     def __init__(self, model: nn.Module, family: Family, policy: BoundPolicy) -> None:
         self.stats: PrefillStatistics | None = None
         self._policy, self._family = policy, family
-        self._guard = GenerateGuard(model)
+        self._model = model
         self._core = family.core(model)
         self._decoder: Any = family.text_model(model)
         self._layers = family.layers(model)
@@ -52,9 +59,14 @@ class Pruner:
         self._vision = None
         if policy.needs & FROM_VISION_TOWER:
             self._vision = VisionRecorder(family, self._core, policy.needs)
-        self._handles: list[RemovableHandle] = []
+        self._block = ExitStack()
+        self._one_thread = OneThread()
+        self._conversations = Conversations(self._core)
+        self._loss = PrunedLoss()
         self._inputs: dict[str, Any] = {}
         self._forward: ForwardCall | None = None
+        self._n_calls = 0
+        self._entered: set[int] = set()
 
     @property
     def layers(self) -> dict[str, int]:
@@ -82,46 +94,72 @@ class Pruner:
     # Hooks -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Pruner:
-        if hasattr(self._core, _ACTIVE):
+        if is_pruned(self._core):
             raise RuntimeError(
                 "prune: a prune block is already active on this model; leave it first, and combine "
                 "selectors (Union, TopUp) rather than blocks"
             )
-        setattr(self._core, _ACTIVE, True)
-        self._add(self._core, self._before_core)
-        self._add(self._decoder, self._before_decoder)
-        for index, layer in enumerate(self._layers):
-            self._add(layer, partial(self._before_layer, index))
-            after = partial(self._after_layer, index)
-            self._handles.append(layer.register_forward_hook(after))
-        if self._vision is not None:
-            self._handles += self._vision.install()
-        self._handles.append(self._decoder.register_forward_hook(self._after_decoder))
-        if self._policy.stages:
-            self._guard.install()
+        with ExitStack() as block:
+            block.callback(self._forget_call)
+            block.enter_context(uncompiled())
+            self._add_hooks(block)
+            block.push(guarded_generation(self._model, self._generating))
+            if self._policy.stages and self._core is not self._model:
+                own = "_loss_function"
+                loss = Override(self._model, "loss_function", self._loss.compute, own)
+                block.callback(loss.remove)
+            self._block = block.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._guard.remove()
-        self._inputs, self._forward = {}, None
-        delattr(self._core, _ACTIVE)
+        self._block.close()
 
-    def _add(self, module: nn.Module, hook: Any) -> None:
-        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    def _forget_call(self) -> None:
+        self._inputs, self._forward = {}, None
+        self._loss.forget()
+
+    def _add_hooks(self, block: ExitStack) -> None:
+        """The hooks of the walk, each to be removed when the block ends."""
+
+        for index, layer in enumerate(self._layers):
+            add_before(block, layer, partial(self._before_layer, index))
+            add_after(block, layer, partial(self._after_layer, index))
+        for module, call in [] if self._vision is None else self._vision.hooks():
+            add_before(block, module, call)
+        add_before(block, self._core, self._before_core)
+        add_before(block, self._decoder, self._before_decoder)
+        add_after(block, self._decoder, self._after_decoder)
+        add_after(block, self._core, self._after_core, always=True)
+
+    @contextmanager
+    def _generating(self, arguments: Mapping[str, Any]) -> Iterator[None]:
+        """Around `generate`: what it is asked for can work, and what it ran was pruned."""
+        config = self._model.generation_config
+        if self._policy.stages:
+            check_generate(config, arguments)
+        check_padding(config, arguments)
+        with self._one_thread.generating():
+            ids = prompt_ids(arguments)
+            self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
+            n_calls = self._n_calls
+            yield
+            if self._n_calls == n_calls:
+                raise RuntimeError(_passed_by("generate ran the model"))
 
     # The walk of a forward call ----------------------------------------------------------------
 
     def _before_core(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         """Remember input ids and image sizes: the decoder only sees embeddings."""
+        self._one_thread.begin()
+        self._forget_call()
         self._inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
-        self._forward = None
+        given = next((x for x in map(self._inputs.get, _PROMPTS) if x is not None), ())
+        self._conversations.go_on(given_cache(kwargs), len(given))
 
     def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Find the visual tokens of a prefill, and see to it that there is a cache."""
         inputs, self._inputs = self._inputs, {}
+        self._n_calls, self._entered = self._n_calls + 1, set()
         cache = given_cache(kwargs)
         past = 0 if cache is None else cache.get_seq_length()
         embeddings = kwargs.get("inputs_embeds")
@@ -134,13 +172,16 @@ class Pruner:
             kwargs.get("position_ids"), self._family.rotary_axes, embeddings, past
         )
         blocks = self._blocks(inputs, positions, past)
-        if (
+        if is_checkpointed(self._layers):
+            if blocks and self._policy.stages:
+                refuse_checkpointing()
+        elif (
             cache is None
             and blocks
             and (self._policy.stages or kwargs.get("use_cache") is not False)
         ):
             cache = DynamicCache(config=self._decoder.config)
-            kwargs = with_cache(kwargs, cache, self._decoder.forward)
+            kwargs = with_cache(kwargs, cache, unwrapped(self._decoder).forward)
         additions: dict[int, Tensor] = {}
         if blocks and self._policy.stages:
             kwargs, additions = self._family.layer_additions(kwargs)
@@ -165,6 +206,7 @@ class Pruner:
             )
         if positions.shape[-1] > 1 or past == 0:  # not a step of decoding
             self._seeds, self._boxes = (), None
+            self._conversations.remember(cache, positions, mask, past)
         return args, kwargs
 
     def _blocks(self, inputs: dict[str, Any], positions: Tensor, past: int) -> list[Block]:
@@ -185,6 +227,7 @@ class Pruner:
         """Run the stage of this layer, if any; give the layer what is left, and its own mask."""
         if self._forward is None:
             return None
+        self._entered.add(index)
         hidden, *rest = args
         kwargs = self._forward.shifted(index, hidden, kwargs)
         if self._forward.prefill is not None:
@@ -198,8 +241,25 @@ class Pruner:
 
     def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
         forward, self._forward = self._forward, None
+        if missed := len(self._layers) - len(self._entered):
+            raise RuntimeError(_passed_by(f"the decoder ran {missed} of its layers"))
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
+            self._loss.expect(forward.prefill.text_left())
+
+    def _after_core(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Also after an exception, which leaves no output."""
+        self._one_thread.end()
+        if output is not None and self._inputs:
+            raise RuntimeError(_passed_by("the model ran its decoder"))
+
+
+def _passed_by(what: str) -> str:
+    return (
+        f"{what} without prune's hooks, so nothing would be pruned: modules that were exported, "
+        "replaced inside the block or called by their `forward` have none; open the block on the "
+        "model as it is called"
+    )
 
 
 def _of_sequences(of_samples: Sequence[T], embeddings: Tensor) -> list[T]:
