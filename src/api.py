@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from .build import compose_policy
+from .configuration.build import compose_policy
 from .models.base import Family
 from .models.registry import family_named, family_of_model
 from .models.wrappers import unwrapped
 from .policy import BoundPolicy, PruningPolicy
-from .pruner import Pruner
+from .pruning.pruner import Pruner
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from . import __version__
-from .build import (
+from .configuration.build import (
     CONFIG_MODULE,
     VERSION_BASE,
     build_job,
@@ -21,9 +21,9 @@ from .build import (
     compose,
     register_plugin_configs,
 )
-from .evaluation.storage import StorageError
-from .groups import expand_groups
-from .sweeps import expand_experiment
+from .configuration.data_groups import expand_groups
+from .configuration.experiments import expand_experiment
+from .runs.storage import StorageError
 
 MISTAKES = (ValueError, FileNotFoundError, BlockingIOError, StorageError)
 """What our components raise where the user can put it right: reported without traceback."""

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from .budget import share_for_average
 from .selectors.base import Selector, check_choice, signals_of
-from .tokens import FROM_PREVIOUS_LAYER, Signal
+from .tokens.visual import FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from torch import Tensor
 
-from ivcprune import cli, prefill
+from ivcprune import cli
 from ivcprune.data.batch import Batch
 from ivcprune.evaluation.module import PredictModule
 from ivcprune.policy import BoundStage
-from ivcprune.selection import Selection
-from ivcprune.statistics import PrefillStatistics
+from ivcprune.pruning import prefill
+from ivcprune.pruning.statistics import PrefillStatistics
+from ivcprune.selectors.selection import Selection
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import VisualTokens
 from published_rules import Image, coordinate_scores

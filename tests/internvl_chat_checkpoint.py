@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import InternVLForConditionalGeneration
 from transformers.convert_slow_tokenizer import import_protobuf
 
-from ivcprune.models.internvl_config import convert_config
+from ivcprune.models.internvl.config import convert_config
 
 DATA = Path(__file__).parent / "data" / "model_configs"
 PUBLISHED = json.loads((DATA / "internvl2_5_8b.json").read_text())

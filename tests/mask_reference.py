@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ivcprune.cache_names import given_cache
 from ivcprune.policy import BoundPolicy
+from ivcprune.pruning.cache_names import given_cache
 from ivcprune.selectors import Selector
 from ivcprune.tokens import VisualTokens
 

@@ -9,7 +9,7 @@ from functools import cache
 from ivcprune.models.blocks import Block
 from ivcprune.models.deepseek_vl2.layout import image_blocks
 from ivcprune.models.deepseek_vl2.tiling import TileGeometry
-from ivcprune.models.internvl_pictures import Picture, picture_blocks
+from ivcprune.models.internvl.pictures import Picture, picture_blocks
 from ivcprune.policy import BoundPolicy
 from ivcprune.selectors import decision
 from ivcprune.testing import RecordedSample, recorded_tokens

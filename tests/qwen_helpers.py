@@ -11,7 +11,7 @@ from PIL import Image
 
 from ivcprune.models.registry import family_of_model
 from ivcprune.policy import PruningPolicy
-from ivcprune.pruner import Pruner
+from ivcprune.pruning.pruner import Pruner
 from ivcprune.testing.inputs import picture
 from mask_reference import Spy, masked
 from pruning_helpers import generate

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ivcprune.models.base import Family
 from ivcprune.policy import BoundPolicy
-from ivcprune.selection import Selection
 from ivcprune.selectors import Selector
+from ivcprune.selectors.selection import Selection
 from ivcprune.tokens import VisualTokens
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..policy import PruningPolicy, Stage
 from ..selectors import Selector, signals_of
 from ..selectors.base import mask_of
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 
 ASKING = ("last", "question")
 """The last prompt token, and the mean over the text after the image."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..report.plots import COLOURS, MARKERS
 
 if TYPE_CHECKING:
-    from .job import Summary
+    from ..jobs.attention_mass import Summary
 
 
 def draw_densities(summaries: Sequence[Summary], path: Path) -> None:

@@ -13,9 +13,9 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProcessorMixin
 
+from ..checks import check_at_least
 from ..models.base import Family
 from .batch import Collate, Row
-from .checks import check_at_least
 from .lengths import sequence_lengths
 from .sample import FEATURES
 from .sources import Source

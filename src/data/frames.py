@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from .checks import check_at_least
+from ..checks import check_at_least
 
 
 class FrameSampler(Protocol):

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from datasets import Dataset
 
-from .checks import check_at_least
+from ..checks import check_at_least
 from .frames import FrameSampler
 from .scenes import load_scenes
 from .scenes.scene import SPLITS, Split

@@ -16,9 +16,9 @@ from typing import Any
 
 from datasets import Dataset
 
+from ..checks import check_at_least
 from .adapters import Adapter, Row, cell_of
 from .cells import ANSWER_FORMATS, BOX_FORMATS, ENCODED, as_list, as_text, file_in
-from .checks import check_at_least
 from .conversion import MISSING, Converter
 from .frames import FrameSampler
 from .sample import FEATURES

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ..cache_names import given_cache
 from ..models.base import Family
+from ..pruning.cache_names import given_cache
 from .clocks import Amount, Clock, Mark
 
 

@@ -14,7 +14,7 @@ import torch
 from ..api import prune
 from ..models.registry import family_of_model
 from ..policy import PruningPolicy
-from ..pruner import Pruner
+from ..pruning.pruner import Pruner
 from .bare import recorded_lengths, shortened
 from .clocks import FlopClock, Flops, clock_of, flop_counter
 from .marks import PrefillMarks

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from ..data.checks import check_at_least
+from ..checks import check_at_least
 from ..models.loading import ModelSpec, attention_implementation
 from ..models.registry import family_of
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .run_directory import RunDirectory
+from ..runs.directory import RunDirectory
 
 INTERVAL = 1.0
 """Seconds between two looks at the first process."""

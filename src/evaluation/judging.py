@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from ..judge import Case, Judge, Verdict
-from .sample_log import SampleRow
+from ..runs.samples import SampleRow
 
 COLUMNS = ["id", "group_id", "question", "choices", "answers", "metadata"]
 CIRCULAR = "circular"

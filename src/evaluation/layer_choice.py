@@ -14,11 +14,11 @@ from rich import box
 from rich.table import Table
 
 from ..models.base import SELECTION_LAYER
+from ..report.console import table_console
 from ..report.formats import number, percent
 from ..report.plots import COLOURS, MARKERS
-from ..report.runs import Run
-from .console import table_console
-from .run_directory import RunDirectory
+from ..runs.directory import RunDirectory
+from ..runs.read import Run
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from .run_directory import RunDirectory
-from .storage import writing
+from ..runs.directory import RunDirectory
+from ..runs.storage import writing
 
 
 class _LogFile(logging.FileHandler):

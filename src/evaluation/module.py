@@ -12,19 +12,19 @@ from lightning import LightningModule
 from transformers import PreTrainedModel, ProcessorMixin
 
 from ..api import prune
+from ..configuration.explain import one_line
 from ..data.batch import Batch, Failure
 from ..data.datamodule import PredictData
 from ..data.sample import Sample
-from ..explain import one_line
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import Conventions, read_reply
 from ..models.blocks import WHOLE, Area
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
-from ..statistics import PrefillStatistics
+from ..pruning.statistics import PrefillStatistics
+from ..runs.samples import SampleRow
 from .predictions import Overlay, Predictions
-from .sample_log import SampleRow
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from .sample_log import SampleRow
+from ..runs.samples import SampleRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,15 @@ from omegaconf import DictConfig
 from transformers import ProcessorMixin
 
 from ..api import resolve_layers
-from ..build import build_judge, build_logger, build_model_spec, build_policy, build_source
-from ..data.checks import check_at_least
+from ..checks import check_at_least
+from ..configuration.build import (
+    build_judge,
+    build_logger,
+    build_model_spec,
+    build_policy,
+    build_source,
+)
+from ..configuration.experiments import check_expanded
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..judge import Judge
@@ -21,10 +28,9 @@ from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.loggers import RunLogger
-from ..sweeps import check_expanded
-from .results import scored_samples
-from .run_directory import RunDirectory
-from .run_key import as_file_name, run_key
+from ..runs.directory import RunDirectory
+from ..runs.key import as_file_name, run_key
+from ..runs.results import scored_samples
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data.datamodule import PredictData
+from ..runs.directory import RunDirectory, new_status, now
 from .predictions import Predictions
-from .run_directory import RunDirectory, new_status, now
 
 
 class ProgressReport(Callback):

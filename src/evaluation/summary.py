@@ -8,9 +8,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from ..report.console import table_console
 from ..report.formats import MISSING, interval, number, percent, size
-from ..report.runs import Score
-from .console import table_console
+from ..runs.read import Score
 
 
 def print_summary(metrics: Mapping[str, Any]) -> None:

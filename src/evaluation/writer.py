@@ -9,11 +9,11 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from ..data.datamodule import PredictData
+from ..runs.directory import RunDirectory
+from ..runs.key import as_file_name
+from ..runs.samples import SampleLog, finished_ids
+from ..runs.storage import replacing
 from .predictions import Overlay, Predictions
-from .run_directory import RunDirectory
-from .run_key import as_file_name
-from .sample_log import SampleLog, finished_ids
-from .storage import replacing
 
 
 class SampleWriter(BasePredictionWriter):

@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..rows import Row
-from ..tokens import VisualTokens
+from ..tokens.rows import Row
+from ..tokens.visual import VisualTokens
 
 Area = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of an image, as fractions of its width and height."""

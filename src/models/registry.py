@@ -8,15 +8,15 @@ from importlib.metadata import EntryPoint, entry_points
 
 from torch import nn
 
-from ..explain import one_line
+from ..configuration.explain import one_line
 from .base import Family
 from .deepseek_vl2 import DeepseekVL2
-from .internvl import InternVL
+from .internvl.family import InternVL
 from .llava import Llava
-from .llava_onevision import LlavaOnevision
-from .qwen2_5_vl import Qwen25VL
-from .qwen2_vl import Qwen2VL
-from .qwen3_vl import Qwen3VL
+from .llava_onevision.family import LlavaOnevision
+from .qwen.qwen2_5_vl import Qwen25VL
+from .qwen.qwen2_vl import Qwen2VL
+from .qwen.qwen3_vl import Qwen3VL
 
 FAMILIES: tuple[Family, ...] = (
     DeepseekVL2(),

@@ -18,13 +18,13 @@ import torch
 
 from ..data.batch import Batch
 from ..evaluation.module import PredictModule
-from ..evaluation.sample_log import SampleLog, SampleRow
 from ..models.registry import family_named
+from ..runs.samples import SampleLog, SampleRow
 
 HOLD_LOCK = """
 import sys
 from pathlib import Path
-from ivcprune.evaluation.run_directory import RunDirectory
+from ivcprune.runs.directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).lock(int(sys.argv[2])):
     print("locked", flush=True)
     sys.stdin.read()

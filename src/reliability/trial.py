@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from ..evaluation.sample_log import SampleRow
+from ..runs.samples import SampleRow
 from .disk import own_disk
 from .faults import FAULTS, NEED_DISK
 from .injection import witnessed

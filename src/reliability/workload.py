@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ..build import compose
+from ..configuration.build import compose
 from ..data.scenes.dataset import make_row
-from ..evaluation import predict
-from ..evaluation.run_directory import RunDirectory
-from ..evaluation.sample_log import SampleRow, finished_ids, read_rows
+from ..jobs import predict
+from ..runs.directory import RunDirectory
+from ..runs.samples import SampleRow, finished_ids, read_rows
 
 SIDES = (56, 84, 112, 140, 168, 224)
 """Pixels; widths and heights that images are given in turn."""

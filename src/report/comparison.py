@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from .grouping import comparable, describe_setting, label_runs
+from ..runs.grouping import comparable, describe_setting, label_runs
+from ..runs.read import Run, Score
 from .paired import Difference, mean_difference, paired_differences
-from .runs import Run, Score
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..runs.read import Score
 from .paired import Difference
-from .runs import Score
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

@@ -11,9 +11,9 @@ from itertools import chain, zip_longest
 
 from PIL import Image
 
+from ..runs.read import Row
 from .comparison import Comparison, Entry
 from .overlay import draw_overlay
-from .runs import Row
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..metrics.aggregate import aggregate
-from .runs import Row, Run, Score, scores_by_category
+from ..runs.read import Row, Run, Score, scores_by_category
 
 
 @dataclass(frozen=True)

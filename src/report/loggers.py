@@ -8,8 +8,8 @@ from typing import Protocol
 
 from omegaconf import DictConfig
 
+from ..runs.read import load_runs
 from .run_summary import summary
-from .runs import load_runs
 
 
 class RunLogger(Protocol):

@@ -11,8 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..runs.read import Score
 from .comparison import Comparison
-from .runs import Score
 
 COLOURS = ("#1f83c9", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#17a2b8", "#9a6fb8", "#767676")
 """Legible on white and on black; markers tell policies apart where colours do not."""

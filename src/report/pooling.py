@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..metrics.intervals import wilson
-from .grouping import same_but_for_data
-from .runs import Row, Run, Score
+from ..runs.grouping import same_but_for_data
+from ..runs.read import Row, Run, Score
 
 SUBSET = ("limit", "subset_seed")
 

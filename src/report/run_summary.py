@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
-from .grouping import comparable
-from .runs import Run
+from ..runs.grouping import comparable
+from ..runs.read import Run
 
 
 def summary(run: Run, beside: Iterable[Run] = ()) -> dict[str, Any]:

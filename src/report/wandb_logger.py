@@ -16,9 +16,9 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from ..runs.read import Row, Run, load_run, load_runs
 from .overlay import draw_overlay
 from .run_summary import summary
-from .runs import Row, Run, load_run, load_runs
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """What to keep: one idea a file, pure tensor code without knowledge of models or caches."""
 
-from ..selection import AddedTokens, Selection
 from .adaptive import AdaptiveTopUp, EvenMassSelector
 from .attention import FastVSelector, PDropSelector
 from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
@@ -14,6 +13,7 @@ from .merging import MergeDropped
 from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, WindowPatternSelector
 from .random import RandomSelector
 from .recycling import Recycle
+from .selection import AddedTokens, Selection
 from .sparsevlm import SparseVLMSelector
 from .spread import SpreadSelector
 from .text_attention import TextAttentionSelector

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 import torch
 from torch import Tensor
 
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
 from .base import Ranked, Rounding, Selector, check_budget, counts, mask_of, top
 from .foreground import RefineSelector
 

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 from .base import Ranked, Rounding
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from ..selection import Selection
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
+from .selection import Selection
 
 Rounding = Literal["round", "floor", "ceil"]
 Of = Literal["original", "current", "eligible"]

@@ -9,11 +9,11 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
-from ..rows import Scope
-from ..selection import Selection
-from ..tokens import VisualTokens
+from ..tokens.rows import Scope
+from ..tokens.visual import VisualTokens
 from .base import Of, OneBudget, Ranked, Rounding, Selector, check_budget, counts, mask_of, top
 from .regrouped import selection_to_parent
+from .selection import Selection
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
 from .base import Ranked
 from .random import uniform_per_token
 

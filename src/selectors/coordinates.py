@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
 from .base import Budget, check_choice, top
 
 MOST_RANKINGS = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 from .base import Budget
 from .similarity import most_similar, normalised
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..tokens import Signal, TextSpan, VisualTokens
+from ..tokens.visual import Signal, TextSpan, VisualTokens
 from .base import Ranked, check_choice, columns_of
 from .spread import score_or_spread
 

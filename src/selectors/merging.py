@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..selection import Selection
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 from .base import Selector, columns_of, mask_of
 from .combinators import Around
+from .selection import Selection
 from .similarity import most_similar
 
 

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
 from .base import Ranked
 
 

@@ -6,11 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 
 import torch
 
-from ..selection import AddedTokens, Selection
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 from .base import Ranked, Selector, columns_of, mask_of, top
 from .clustering import density_peaks
 from .combinators import Around
+from .selection import AddedTokens, Selection
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..selection import AddedTokens, Selection
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
+from .selection import AddedTokens, Selection
 
 
 def selection_to_parent(tokens: VisualTokens, groups: VisualTokens, chosen: Selection) -> Selection:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 from .base import Ranked
 from .spread import score_or_spread
 

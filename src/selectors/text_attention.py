@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..tokens import Signal, TextSpan, VisualTokens
+from ..tokens.visual import Signal, TextSpan, VisualTokens
 from .base import Ranked, check_choice
 from .spread import or_spread
 

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens import Signal, VisualTokens
+from ..tokens.visual import Signal, VisualTokens
 from .base import Budget, Rounding, top
 from .windows import n_windows, rank_within, windows_of
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..selection import AddedTokens
 from ..selectors import Selector
 from ..selectors.base import decision
-from ..tokens import VisualTokens
+from ..selectors.selection import AddedTokens
+from ..tokens.visual import VisualTokens
 
 
 @dataclass(frozen=True, eq=False)

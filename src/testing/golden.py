@@ -20,11 +20,11 @@ import torch
 from ..api import load_policy
 from ..models.blocks import Block, visual_tokens
 from ..models.deepseek_vl2 import layout, tiling
-from ..models.internvl_pictures import Picture, picture_blocks
+from ..models.internvl.pictures import Picture, picture_blocks
+from ..pruning.live_signals import TextTokens
 from ..selectors import signals_of
 from ..selectors.base import mask_of
-from ..signals import TextTokens
-from ..tokens import VisualTokens
+from ..tokens.visual import VisualTokens
 from .signals import RecordedSignals
 
 Arrays = Mapping[str, Any]

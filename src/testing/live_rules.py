@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..api import prune
 from ..policy import PruningPolicy, Stage
-from ..selection import Selection
 from ..selectors import Among, Selector
 from ..selectors.base import children
-from ..tokens import VisualTokens
+from ..selectors.selection import Selection
+from ..tokens.visual import VisualTokens
 from .inputs import batch, ragged_batch, ragged_samples
 from .tiny import tiny_model
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..selection import Selection
 from ..selectors import Per, Ranked, Selector, signals_of
 from ..selectors.base import children, decision
-from ..tokens import VisualTokens
+from ..selectors.selection import Selection
+from ..tokens.visual import VisualTokens
 from .decisions import decided, difference, wrong_states_of
 from .tokens import RecordedSample, recorded_tokens, thinned, widened
 

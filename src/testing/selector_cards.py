@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .. import selectors
-from ..build import CONFIG_MODULE
+from ..configuration.build import CONFIG_MODULE
 from ..selectors import Ranked, Selector
 
 HEAD = """\

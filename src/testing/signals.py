@@ -8,9 +8,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..attention import AttentionInputs, Queries
-from ..signals import InputSignals, TextTokens
-from ..tokens import AttentionLayer, TextSpan, VisionDepth, VisionQueries
+from ..pruning.live_signals import InputSignals, TextTokens
+from ..tokens.attention import AttentionInputs, Queries
+from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.blocks import Block, visual_tokens
-from ..signals import InputSignals, TextTokens
-from ..tokens import Signal, VisualTokens
+from ..pruning.live_signals import InputSignals, TextTokens
+from ..tokens.visual import Signal, VisualTokens
 from .signals import RecordedSignals
 
 TEXT_SKIP = 2

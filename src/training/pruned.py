@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..api import prune
-from ..cache_names import given_cache, with_cache
 from ..policy import PruningPolicy
-from ..pruner import Pruner
+from ..pruning.cache_names import given_cache, with_cache
+from ..pruning.pruner import Pruner
 from .base import Training
 from .cells import IGNORE
 from .turns import Turns

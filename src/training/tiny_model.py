@@ -16,7 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from ..data.scenes.expressions import DIRECTIONS, EXTREMES
 from ..data.scenes.questions import PLURALS
 from ..data.scenes.scene import BENCHMARK_LEVEL, BIN, COLOURS, SHAPES, SIDES, TOKEN
-from ..models.processors import QWEN_TOKENS, ImageTextProcessor
+from ..models.qwen.processors import QWEN_TOKENS, ImageTextProcessor
 
 UNKNOWN = "<|unknown|>"
 MAX_SIDE = BENCHMARK_LEVEL.tokens[1] * TOKEN

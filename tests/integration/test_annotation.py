@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from ivcprune import PruningPolicy, Stage, prune
-from ivcprune.annotation import annotated_tokens
 from ivcprune.data.sample import Sample
 from ivcprune.evaluation.module import annotated_boxes
 from ivcprune.models.blocks import WHOLE, Block
 from ivcprune.models.llava import Llava
-from ivcprune.models.llava_onevision import LlavaOnevision
+from ivcprune.models.llava_onevision.family import LlavaOnevision
+from ivcprune.pruning.annotation import annotated_tokens
 from ivcprune.selectors import Selector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, picture

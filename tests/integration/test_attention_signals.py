@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from ivcprune import PruningPolicy, Stage, prune
-from ivcprune.attention import Queries
 from ivcprune.models.registry import family_of_model, supported
 from ivcprune.selectors import PDropSelector, Per, RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import Signal
+from ivcprune.tokens.attention import Queries
 from pruning_helpers import batch, picture, ragged_batch
 
 LAYER, TOLERANCE = 2, 1e-5

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from benchmark_fixtures import FIXTURES
 from ivcprune import cli
-from ivcprune.build import build_model_spec, compose
+from ivcprune.configuration.build import build_model_spec, compose
 from ivcprune.data.batch import Batch
 from ivcprune.data.datamodule import PredictData
 from ivcprune.data.hub import HubSource
 from ivcprune.evaluation.module import PredictModule, annotated_boxes, target_of
 from ivcprune.metrics.scoring import Conventions, read_reply
 from ivcprune.models.registry import family_named
-from ivcprune.statistics import PrefillStatistics
+from ivcprune.pruning.statistics import PrefillStatistics
 from source_formats import IMAGE, NUMBERS, TEXT, TEXTS, Row, png, stored, write_hub
 
 BY_NAME = {fixture.name: fixture for fixture in FIXTURES}

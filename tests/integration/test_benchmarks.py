@@ -17,20 +17,20 @@ from datasets import Dataset
 from omegaconf import OmegaConf
 
 from benchmark_fixtures import FIXTURES, REFUSAL, Fixture
-from ivcprune.build import build_source, compose
+from ivcprune.configuration.build import build_source, compose
+from ivcprune.configuration.data_groups import data_groups
 from ivcprune.data.batch import decode
 from ivcprune.data.datamodule import check_canonical
 from ivcprune.data.prompts import for_benchmark, to_messages
 from ivcprune.data.sample import FEATURES, Sample
 from ivcprune.data.sources import Source
 from ivcprune.data.tables import TableSource
-from ivcprune.evaluation import predict as predict_job
-from ivcprune.evaluation import results
-from ivcprune.evaluation.run_directory import new_status
-from ivcprune.evaluation.sample_log import SampleRow
-from ivcprune.groups import data_groups
+from ivcprune.jobs import predict as predict_job
 from ivcprune.metrics.aggregators import unscorable
 from ivcprune.metrics.scoring import Conventions, check_parser, read_reply
+from ivcprune.runs import results
+from ivcprune.runs.directory import new_status
+from ivcprune.runs.samples import SampleRow
 from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
 TABLE = Path(__file__).parents[2] / "docs" / "benchmarks.md"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmark_fixtures import FIXTURES
-from ivcprune.build import build_job, compose
+from ivcprune.configuration.build import build_job, compose
 from ivcprune.report.contact_sheet import Card, draw_contact_sheet
 from ivcprune.report.fonts import lettering_for
 from source_formats import as_base64, png, write_table

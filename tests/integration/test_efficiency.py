@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ivcprune.api import load_policy, prune
-from ivcprune.build import build_job, compose
+from ivcprune.configuration.build import build_job, compose
 from ivcprune.efficiency.bare import shortened
 from ivcprune.efficiency.clocks import Clock, FlopClock, Flops, flop_counter
-from ivcprune.efficiency.job import run
 from ivcprune.efficiency.marks import PrefillMarks
 from ivcprune.efficiency.measure import count, take_reading, take_turns
 from ivcprune.efficiency.subjects import NATIVE_RESOLUTION, TEXT_BEFORE, RandomModel
+from ivcprune.jobs.efficiency import run
 from ivcprune.models.registry import family_of_model
 from ivcprune.policy import PruningPolicy, Stage
 from ivcprune.selectors import IVCSelector, Selector

@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 
 from ivcprune import api, cli
 from ivcprune.budget import average_share
-from ivcprune.build import build_job, build_policy, choices_of, compose
-from ivcprune.groups import data_groups
+from ivcprune.configuration.build import build_job, build_policy, choices_of, compose
+from ivcprune.configuration.data_groups import data_groups
+from ivcprune.configuration.experiments import Sweep, expand_experiment, sweeps_of
 from ivcprune.models.registry import family_named
 from ivcprune.report.paper.published import Cell, PublishedRow, load_table, table_names
-from ivcprune.sweeps import Sweep, expand_experiment, sweeps_of
 from published_layouts import DEPTHS, stage_shares, visual_input
 
 CONF = files("ivcprune.conf")

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from ivcprune import cli
-from ivcprune.evaluation.sample_log import SampleLog
-from ivcprune.evaluation.storage import StorageError
 from ivcprune.reliability import injection
 from ivcprune.reliability.disk import can_mount
 from ivcprune.reliability.faults import FAULTS, NEED_DISK
 from ivcprune.reliability.trial import reference_samples, try_fault
 from ivcprune.reliability.workload import Attempt, Row, Workload
+from ivcprune.runs.samples import SampleLog
+from ivcprune.runs.storage import StorageError
 
 SIZE = 14
 
@@ -29,7 +29,7 @@ START_AND_LOSE_FIRST_PROCESS = """
 import sys, time
 from pathlib import Path
 from ivcprune.evaluation.companions import ending_with_first_process
-from ivcprune.evaluation.run_directory import RunDirectory
+from ivcprune.runs.directory import RunDirectory
 with ending_with_first_process(RunDirectory(Path(sys.argv[1])), launched_by_it=False):
     print("watching", flush=True)
     time.sleep(60)

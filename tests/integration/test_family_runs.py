@@ -12,11 +12,11 @@ import pytest
 
 import published_rules as rules
 from family_run import DEPTH, FamilyRun, Reply, Seen, run_family, save_tiny
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.data.batch import Batch
 from ivcprune.evaluation.module import PredictModule
 from ivcprune.models.registry import supported
-from ivcprune.statistics import PrefillStatistics
+from ivcprune.pruning.statistics import PrefillStatistics
 
 
 @dataclass(frozen=True)

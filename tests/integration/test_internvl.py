@@ -12,8 +12,8 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from family_run import run_family
 from internvl_chat_checkpoint import write_tiny_checkpoint
 from ivcprune import PruningPolicy, Stage, load_policy, prune
-from ivcprune.build import build_model_spec, compose
-from ivcprune.models.internvl_processor import InternVLImageTextProcessor
+from ivcprune.configuration.build import build_model_spec, compose
+from ivcprune.models.internvl.processor import InternVLImageTextProcessor
 from ivcprune.models.registry import family_named
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ivcprune.build import compose
-from ivcprune.evaluation import predict
+from ivcprune.configuration.build import compose
+from ivcprune.jobs import predict
 from judge_endpoint import completion, endpoint
 
 # No reply of the tiny model, which knows shapes and colours, names one of these.

@@ -8,7 +8,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from ivcprune import load_policy, prune
 from ivcprune.api import bind
-from ivcprune.build import build_model_spec, build_policy, compose
+from ivcprune.configuration.build import build_model_spec, build_policy, compose
 from ivcprune.models.registry import family_named, family_of_model
 from ivcprune.selectors import IVCSelector, RefineSelector, SeedSelector, Union
 from ivcprune.testing import tiny_model

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ivcprune import PruningPolicy, Stage
-from ivcprune.cache_names import given_cache
 from ivcprune.models.registry import family_of_model
-from ivcprune.pruner import Pruner
-from ivcprune.selection import AddedTokens, Selection
+from ivcprune.pruning.cache_names import given_cache
+from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import PDropSelector, Per, RandomSelector, Selector
+from ivcprune.selectors.selection import AddedTokens, Selection
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import Signal
 from pruning_helpers import batch, generate, picture

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from ivcprune import cli
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.data.scenes import load_scenes
-from ivcprune.evaluation import predict
-from ivcprune.evaluation.sample_log import read_rows
+from ivcprune.jobs import predict
+from ivcprune.runs.samples import read_rows
 
 SIZE = 8
 KILL_AT_THIRD_BATCH = """
 import os, signal, sys
 from ivcprune.cli import main
-from ivcprune.evaluation.sample_log import SampleLog
+from ivcprune.runs.samples import SampleLog
 
 append, batches = SampleLog.append, []
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers.masking_utils import create_causal_mask
 
-from ivcprune import PruningPolicy, Stage, load_policy, masks, prune
+from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.models.registry import family_of_model
+from ivcprune.pruning import masks
 from ivcprune.selectors import FastVSelector, PDropSelector, RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, chat, picture, ragged_batch

@@ -11,7 +11,7 @@ import torch
 from ivcprune import load_policy, prune
 from ivcprune.models.registry import family_of_model, supported
 from ivcprune.policy import PruningPolicy, Stage
-from ivcprune.pruner import Pruner
+from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import (
     FastVSelector,
     IVCSelector,

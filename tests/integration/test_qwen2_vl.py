@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
 from ivcprune import PruningPolicy, Stage, load_policy, prune
-from ivcprune.build import build_model_spec, build_policy, compose
+from ivcprune.configuration.build import build_model_spec, build_policy, compose
 from ivcprune.metrics.boxes import parse_box
 from ivcprune.models.loading import ModelSpec
-from ivcprune.models.processors import Qwen2Processor
+from ivcprune.models.qwen.processors import Qwen2Processor
 from ivcprune.models.registry import family_named
 from ivcprune.selectors import RandomSelector, Selector
 from ivcprune.testing import tiny_model

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from ivcprune import PruningPolicy, Stage, load_policy, prune
-from ivcprune.build import build_model_spec, build_policy, compose
+from ivcprune.configuration.build import build_model_spec, build_policy, compose
 from ivcprune.metrics.boxes import parse_box
 from ivcprune.models.registry import family_named
 from ivcprune.selectors import IVCSelector, RandomSelector

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.evaluation.sample_log import SampleRow
 from ivcprune.reliability.trial import LossError, check_kept, check_same_rows, check_same_samples
+from ivcprune.runs.samples import SampleRow
 
 
 def row(sample_id: str, prediction: str = "", error: str | None = None) -> SampleRow:

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ivcprune import cli
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.data.scenes import load_scenes
-from ivcprune.evaluation import predict, select_layer
-from ivcprune.evaluation.select_layer import LayerScore
-from ivcprune.report import job as report
+from ivcprune.jobs import predict, select_layer
+from ivcprune.jobs import report as report
+from ivcprune.jobs.select_layer import LayerScore
 from ivcprune.report.leave_out import Samples, leave_out, read_samples
-from ivcprune.report.runs import load_runs
+from ivcprune.runs.read import load_runs
 
 SIZE = 10
 

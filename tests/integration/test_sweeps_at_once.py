@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ivcprune.data.scenes import load_scenes
-from ivcprune.evaluation.sample_log import read_rows
+from ivcprune.runs.samples import read_rows
 
 SIZE = 150
 POLICIES = ("none", "ivc_prune")

@@ -14,7 +14,7 @@ from ivcprune import cli
 from ivcprune.data.batch import Batch
 from ivcprune.evaluation.module import PredictModule
 from ivcprune.metrics.scoring import SCORERS
-from ivcprune.statistics import PrefillStatistics
+from ivcprune.pruning.statistics import PrefillStatistics
 
 BENCHMARKS = {
     "anls": "docvqa",

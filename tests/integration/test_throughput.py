@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ivcprune.build import build_job, compose
+from ivcprune.configuration.build import build_job, compose
 from ivcprune.data.datamodule import PredictData
 from ivcprune.reliability.workload import Workload
 

@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from ivcprune import assets
 from ivcprune.data.sample import Sample
 from ivcprune.data.scenes import load_scenes
-from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.models.qwen.processors import ImageTextProcessor
 from ivcprune.training.tiny_model import vocabulary
 from ivcprune.training.validation import answer, scores_by_task
 

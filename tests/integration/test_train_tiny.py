@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from ivcprune.build import build_job, compose
+from ivcprune.configuration.build import build_job, compose
 from ivcprune.data.sample import Sample
-from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.models.qwen.processors import ImageTextProcessor
 from ivcprune.training.validation import answer
 
 BUNDLED = Path(str(files("ivcprune.assets") / "tiny"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ivcprune.build import build_job, compose
+from ivcprune.configuration.build import build_job, compose
 from pruning_helpers import picture
 
 

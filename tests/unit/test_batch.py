@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
 from ivcprune.data.batch import Batch, Collate, Failure, Row
 from ivcprune.data.frames import SegmentCentres, UniformFrames
 from ivcprune.data.sample import DEFAULTS
-from ivcprune.models.processors import ImageTextProcessor
-from ivcprune.models.qwen2_5_vl import Qwen25VL
+from ivcprune.models.qwen.processors import ImageTextProcessor
+from ivcprune.models.qwen.qwen2_5_vl import Qwen25VL
 
 WORDS = ["[UNK]", "<pad>", "<|image_pad|>", "<|video_pad|>", "locate", "the", "red", "circle"]
 TEMPLATE = (

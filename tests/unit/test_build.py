@@ -8,8 +8,9 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import getbase
 
-from ivcprune import build, conf
-from ivcprune.build import choices_of, compose, compose_policy
+from ivcprune import conf
+from ivcprune.configuration import build
+from ivcprune.configuration.build import choices_of, compose, compose_policy
 from ivcprune.policy import PruningPolicy
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ivcprune import __version__, cli
-from ivcprune.build import choices_of, compose
+from ivcprune.configuration.build import choices_of, compose
 
 
 def ivcprune(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from ivcprune.build import compose
-from ivcprune.selection import AddedTokens, Selection
+from ivcprune.configuration.build import compose
 from ivcprune.selectors import RandomSelector, Ranked, Selector, top
+from ivcprune.selectors.selection import AddedTokens, Selection
 from ivcprune.testing import RULES, ContractError, check_selector
 from ivcprune.tokens import Signal
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from ivcprune.data.batch import Batch
 from ivcprune.data.datamodule import PredictData, choose_subset, compose_batches
 from ivcprune.data.sample import DEFAULTS, FEATURES
-from ivcprune.models.qwen2_5_vl import Qwen25VL
+from ivcprune.models.qwen.qwen2_5_vl import Qwen25VL
 
 SIZES = [28, 84, 56, 28, 112, 56, 84]
 

@@ -10,16 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.efficiency import measure
 from ivcprune.efficiency.clocks import FlopClock, Flops, WallClock, clock_of, flop_counter
-from ivcprune.efficiency.job import run
 from ivcprune.efficiency.measure import Count, Reading, take_turns
 from ivcprune.efficiency.paper import TABLE_3
 from ivcprune.efficiency.plots import draw_share, draw_time
 from ivcprune.efficiency.result import Cell, PolicyResult, Spread
 from ivcprune.efficiency.subjects import RandomModel, Subject, grid_of
 from ivcprune.efficiency.tables import Grid, tables_of
+from ivcprune.jobs.efficiency import run
 from ivcprune.policy import PruningPolicy
 
 

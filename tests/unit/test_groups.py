@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 
-from ivcprune.build import compose
-from ivcprune.groups import data_groups, expand_groups
+from ivcprune.configuration.build import compose
+from ivcprune.configuration.data_groups import data_groups, expand_groups
 
 GROUPS = data_groups()
 CONFIGS = resources.files("ivcprune.conf") / "data"

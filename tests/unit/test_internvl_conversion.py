@@ -17,9 +17,9 @@ from internvl_chat_checkpoint import (
     write_tiny_checkpoint,
     write_tokenizer,
 )
-from ivcprune.models.internvl_config import convert_config
-from ivcprune.models.internvl_conversion import convert_weights
-from ivcprune.models.internvl_tokenizer import load_tokenizer, token_ids
+from ivcprune.models.internvl.config import convert_config
+from ivcprune.models.internvl.conversion import convert_weights
+from ivcprune.models.internvl.tokenizer import load_tokenizer, token_ids
 from ivcprune.models.loading import ModelSpec
 from ivcprune.models.registry import family_named
 from ivcprune.testing.inputs import picture

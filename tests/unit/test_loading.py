@@ -24,7 +24,7 @@ from transformers.models.auto import image_processing_auto
 
 from ivcprune.models.checkpoint import locate
 from ivcprune.models.loading import ModelSpec, attention_implementation
-from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.models.qwen.processors import ImageTextProcessor
 from ivcprune.models.registry import family_named, supported
 from ivcprune.testing import tiny_model
 

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivcprune.selection import Selection
 from ivcprune.selectors import (
     Among,
     FirstTokenSelector,
@@ -27,6 +26,7 @@ from ivcprune.selectors import (
 )
 from ivcprune.selectors.clustering import density_peaks
 from ivcprune.selectors.merging import merged_into_nearest
+from ivcprune.selectors.selection import Selection
 from visual_tokens_helpers import tokens_of
 
 FIRST = FirstTokenSelector(keep=0.5)

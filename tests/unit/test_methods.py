@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivcprune.attention import Queries
 from ivcprune.selectors import (
     AnnotatedSelector,
     CornersSelector,
@@ -33,6 +32,7 @@ from ivcprune.selectors import (
 )
 from ivcprune.testing import RecordedSample, recorded_tokens
 from ivcprune.tokens import Signal
+from ivcprune.tokens.attention import Queries
 from visual_tokens_helpers import tokens_of
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
+from ivcprune.jobs.report import run as report
 from ivcprune.metrics.intervals import wilson
-from ivcprune.report.job import run as report
 from ivcprune.report.paper import latex, markdown
 from ivcprune.report.paper.layout import PaperTable, TableRow, lay_out
 from ivcprune.report.paper.measured import Measurements
@@ -28,7 +28,7 @@ from ivcprune.report.paper.published import load_table
 from ivcprune.report.paper.samples import draw_samples
 from ivcprune.report.paper.significance import mcnemar, paired_bootstrap
 from ivcprune.report.paper.transposed import transpose
-from ivcprune.report.runs import load_runs
+from ivcprune.runs.read import load_runs
 
 MODEL = "qwen2_5_vl_7b"
 N = 200

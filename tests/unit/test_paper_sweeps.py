@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.build import choices_of, compose
+from ivcprune.configuration.build import choices_of, compose
+from ivcprune.configuration.experiments import expand_experiment, sweeps_of
 from ivcprune.evaluation.preparation import prepare
-from ivcprune.sweeps import expand_experiment, sweeps_of
 
 
 def test_other_commands_stay_as_they_are() -> None:

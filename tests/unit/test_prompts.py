@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.data.prompts import check_prompts, fill, for_benchmark, to_messages
 from ivcprune.data.sample import Sample
 from ivcprune.metrics.scoring import SCORERS
-from ivcprune.models import internvl_processor
 from ivcprune.models.deepseek_vl2 import processing as deepseek_vl2
+from ivcprune.models.internvl import processor as internvl_processor
 from ivcprune.testing import tiny_model
 
 PROFILES = resources.files("ivcprune.conf") / "prompt"

@@ -16,8 +16,8 @@ from transformers import AutoConfig, InternVLForConditionalGeneration
 
 from internvl_chat_checkpoint import PUBLISHED
 from ivcprune.models.deepseek_vl2 import DeepseekVL2ForConditionalGeneration
-from ivcprune.models.internvl_config import convert_config
-from ivcprune.models.internvl_conversion import convert_weights
+from ivcprune.models.internvl.config import convert_config
+from ivcprune.models.internvl.conversion import convert_weights
 
 FOLDER = Path(__file__).parents[1] / "data" / "published_keys"
 SERIES = re.compile(r"\{(\d+)-(\d+)\}")

@@ -17,7 +17,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
 )
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-from ivcprune.models.processors import (
+from ivcprune.models.qwen.processors import (
     QWEN_TOKENS,
     ImageTextProcessor,
     Qwen2Processor,

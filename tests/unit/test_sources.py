@@ -22,7 +22,7 @@ from datasets import Dataset
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.data.conversion import MISSING
 from ivcprune.data.files import FileSource, TsvSource
 from ivcprune.data.hub import HubSource

@@ -7,7 +7,7 @@ import torch
 from ivcprune.models.blocks import visual_tokens
 from ivcprune.models.deepseek_vl2.layout import image_blocks
 from ivcprune.models.deepseek_vl2.tiling import TileGeometry
-from ivcprune.statistics import PrefillStatistics
+from ivcprune.pruning.statistics import PrefillStatistics
 
 
 def test_letterbox_and_newlines_are_no_part_of_a_picture():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ivcprune.models.blocks import Block, visual_tokens
-from ivcprune.models.internvl_pictures import Picture, picture_blocks
+from ivcprune.models.internvl.pictures import Picture, picture_blocks
 from ivcprune.selectors import (
     Among,
     IVCSelector,

@@ -11,7 +11,7 @@ from ivcprune.data.sample import Sample
 from ivcprune.data.scenes.drawing import draw
 from ivcprune.data.scenes.questions import Question, ask, ground
 from ivcprune.data.scenes.scene import Level, Scene, Thing, sample_scene
-from ivcprune.models.processors import ImageTextProcessor
+from ivcprune.models.qwen.processors import ImageTextProcessor
 from ivcprune.training.cells import CELL_CLASSES, IGNORE, describe_cells
 from ivcprune.training.data import FROM_SCRATCH, SceneStream, level_at
 from ivcprune.training.packing import Packer, block_causal

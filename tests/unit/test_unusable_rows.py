@@ -18,7 +18,7 @@ from ivcprune.data.conversion import Converter
 from ivcprune.data.files import FileSource, TsvSource
 from ivcprune.data.hub import HubSource
 from ivcprune.data.sample import FEATURES
-from ivcprune.evaluation.results import scored_samples
+from ivcprune.runs.results import scored_samples
 from source_formats import IMAGE, NUMBERS, TEXT, Row, as_base64, png, stored, write_hub, write_table
 
 COLUMNS: dict[str, Any] = {

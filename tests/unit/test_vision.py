@@ -14,8 +14,8 @@ from ivcprune.models.vision_towers import received as module
 from ivcprune.models.vision_towers.base import AttentionInput, TowerCall
 from ivcprune.models.vision_towers.places import CanvasLayout, Layout, places
 from ivcprune.models.vision_towers.received import Received, received, received_in_segments
-from ivcprune.rows import Row
-from ivcprune.vision import VisionRecord
+from ivcprune.pruning.vision import VisionRecord
+from ivcprune.tokens.rows import Row
 
 SCALING = 0.7
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...tokens import VisionDepth
+from ...tokens.visual import VisionDepth
 from .places import Layout
 from .received import Received
 

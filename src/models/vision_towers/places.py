@@ -9,7 +9,7 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
-from ...rows import Row
+from ...tokens.rows import Row
 
 
 @dataclass(frozen=True)

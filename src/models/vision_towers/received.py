@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens import VisionQueries
+from ...tokens.visual import VisionQueries
 
 _CHUNK = 2**24
 """Most attention weights held at once; one query of each picture and head is the least."""

@@ -20,11 +20,11 @@ from torch import Tensor
 from ...models.blocks import Block, visual_tokens
 from ...models.deepseek_vl2.layout import image_blocks
 from ...models.deepseek_vl2.tiling import TileGeometry
-from ...models.internvl_pictures import Picture as Tiles
-from ...models.internvl_pictures import picture_blocks
+from ...models.internvl.pictures import Picture as Tiles
+from ...models.internvl.pictures import picture_blocks
 from ...selectors import IVCSelector, Per, Selector, ThumbnailSelector, Union, Without, decision
 from ...selectors.coordinates import coordinate_scores
-from ...tokens import VisualTokens
+from ...tokens.visual import VisualTokens
 from .page import Picture, render_page
 from .published import read_content
 

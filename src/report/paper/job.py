@@ -7,19 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..runs import Run
+from ...runs.read import Run
 from . import latex, markdown, terminal
 from .layout import lay_out
 from .measured import Measurements
 from .page import Section, render_page
-from .plots import (
-    BREAKDOWN,
-    LAYERS,
-    TRADE_OFF,
-    draw_breakdown,
-    draw_layer_sweeps,
-    draw_trade_offs,
-)
+from .plots import BREAKDOWN, LAYERS, TRADE_OFF, draw_breakdown, draw_layer_sweeps, draw_trade_offs
 from .published import PublishedTable, load_table
 from .samples import draw_samples
 from .timings import find_timings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...runs.read import TRIAL, VANILLA
 from ..paired import Difference, mean_difference
-from ..runs import TRIAL, VANILLA
 from .measured import LAYER, Figure, Measurements
 from .published import Column, PublishedRow, PublishedTable, relative_average
 from .significance import mcnemar, paired_bootstrap

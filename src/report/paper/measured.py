@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from ...runs.read import VANILLA, Row, Run, Score
 from ..paired import paired_differences
 from ..pooling import pool_scores
-from ..runs import VANILLA, Row, Run, Score
 from .published import Cell, Column
 from .timings import FIGURES, Timings
 

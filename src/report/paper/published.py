@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ...groups import data_pools
-from ..runs import VANILLA
+from ...configuration.data_groups import data_pools
+from ...runs.read import VANILLA
 
 ABSENT = "-"
 """Stands in `cells` where the table has no such cell; null is a cell without a printed number."""

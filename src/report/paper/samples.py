@@ -7,8 +7,8 @@ import io
 
 from PIL import Image
 
+from ...runs.read import Row, Run
 from ..overlay import draw_overlay
-from ..runs import Row, Run
 from .measured import Measurements
 from .page import Picture
 from .published import Cell, PublishedSample, PublishedTable

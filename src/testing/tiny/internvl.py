@@ -12,7 +12,7 @@ from transformers import (
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
-from ...models.internvl_processor import InternVLImageTextProcessor
+from ...models.internvl.processor import InternVLImageTextProcessor
 from .tokenizer import byte_level_tokenizer, text_settings
 
 NAMED_TOKENS = {

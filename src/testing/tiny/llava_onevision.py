@@ -15,7 +15,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
-from ...models.llava_onevision_processor import OnevisionProcessor
+from ...models.llava_onevision.processor import OnevisionProcessor
 from .tokenizer import byte_level_tokenizer, text_settings
 
 SIDE, PATCH = 56, 14

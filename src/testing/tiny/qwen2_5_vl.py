@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from ...models.processors import QWEN_TOKENS, ImageTextProcessor
+from ...models.qwen.processors import QWEN_TOKENS, ImageTextProcessor
 from .tokenizer import byte_level_tokenizer, text_settings
 
 CHAT_TEMPLATE = """\

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from ...models.processors import QWEN_TOKENS, Qwen2Processor
+from ...models.qwen.processors import QWEN_TOKENS, Qwen2Processor
 from .qwen2_5_vl import build_processor, language_part
 from .tokenizer import byte_level_tokenizer
 

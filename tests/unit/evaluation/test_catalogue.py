@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 
 from ivcprune import cli
-from ivcprune.build import compose
-from ivcprune.evaluation.catalogue import (
-    GROUPS,
-    REST,
-    choices_in,
-    config_folder,
-    describe,
-    in_sections,
-)
+from ivcprune.configuration.build import compose
+from ivcprune.jobs.list import GROUPS, REST, choices_in, config_folder, describe, in_sections
 
 CONF = files("ivcprune.conf")
 LISTED_WITHOUT_TORCH = """

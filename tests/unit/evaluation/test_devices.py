@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivcprune.build import compose
+from ivcprune.configuration.build import compose
 from ivcprune.evaluation import devices
 from ivcprune.evaluation.devices import assigned, gpu_names, held
 

@@ -10,12 +10,12 @@ import pytest
 from datasets import Dataset
 
 from ivcprune.data.sample import DEFAULTS, FEATURES
-from ivcprune.evaluation import results
 from ivcprune.evaluation.judging import Judgement, settle
-from ivcprune.evaluation.run_directory import new_status
-from ivcprune.evaluation.sample_log import SampleRow
 from ivcprune.evaluation.summary import judgement_in_words
 from ivcprune.judge import Case, NoJudge, Verdict
+from ivcprune.runs import results
+from ivcprune.runs.directory import new_status
+from ivcprune.runs.samples import SampleRow
 
 
 @dataclass

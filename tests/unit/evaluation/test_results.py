@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from ivcprune.evaluation import results
-from ivcprune.evaluation.run_directory import RunDirectory, new_status
-from ivcprune.evaluation.sample_log import SampleRow
+from ivcprune.runs import results
+from ivcprune.runs.directory import RunDirectory, new_status
+from ivcprune.runs.samples import SampleRow
 
 GOOD = SampleRow(
     sample_id="a",

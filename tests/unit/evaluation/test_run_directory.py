@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.evaluation.run_directory import RunDirectory, new_status
-from ivcprune.evaluation.status_table import state_of
+from ivcprune.jobs.status import state_of
+from ivcprune.runs.directory import RunDirectory, new_status
 
 HOLD_LOCK = """
 import sys, time
 from pathlib import Path
-from ivcprune.evaluation.run_directory import RunDirectory
+from ivcprune.runs.directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).lock(int(sys.argv[2])):
     print("locked", flush=True)
     time.sleep(60)

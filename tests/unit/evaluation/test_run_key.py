@@ -2,8 +2,8 @@
 
 import pytest
 
-from ivcprune.build import compose
-from ivcprune.evaluation.run_key import as_file_name, run_key
+from ivcprune.configuration.build import compose
+from ivcprune.runs.key import as_file_name, run_key
 
 
 def key(*overrides: str, fingerprint: str = "sha256:0") -> str:
@@ -58,7 +58,7 @@ def test_weights_trained_again_make_another_run() -> None:
 
 def test_another_version_of_the_package_makes_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key()
-    monkeypatch.setattr("ivcprune.evaluation.run_key.__version__", "99.0")
+    monkeypatch.setattr("ivcprune.runs.key.__version__", "99.0")
     assert key() != before
 
 

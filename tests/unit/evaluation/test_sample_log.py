@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.evaluation.sample_log import SampleLog, SampleRow, merge, read_rows
+from ivcprune.runs.samples import SampleLog, SampleRow, merge, read_rows
 
 
 def row(sample_id: str, error: str | None = None, prediction: str = "") -> SampleRow:

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from ivcprune.evaluation import status_table
-from ivcprune.evaluation.run_directory import RunDirectory, Status
-from ivcprune.evaluation.status_table import all_progress, as_table, run
+from ivcprune.jobs import status as status_table
+from ivcprune.jobs.status import all_progress, as_table, run
 from ivcprune.reliability.injection import another_process_at
+from ivcprune.runs.directory import RunDirectory, Status
 
 AT_WORK = Status(
     state="running",

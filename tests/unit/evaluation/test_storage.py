@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.evaluation.storage import REFUSALS, StorageError, replacing, writing
+from ivcprune.runs.storage import REFUSALS, StorageError, replacing, writing
 
 
 def fill_up(draft: Path) -> None:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
 from ivcprune.metrics.aggregate import aggregate
-from ivcprune.report.runs import Run, load_run
+from ivcprune.runs.read import Run, load_run
 
 SIZE = (112, 84)
 GRID = (6, 8)

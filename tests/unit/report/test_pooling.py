@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from conftest import write_run
-from ivcprune.build import compose
-from ivcprune.groups import data_groups, data_pools
+from ivcprune.configuration.build import compose
+from ivcprune.configuration.data_groups import data_groups, data_pools
 from ivcprune.report.comparison import compare
 from ivcprune.report.pooling import pool_scores, pooled_runs
-from ivcprune.report.runs import Run, Score, load_run
+from ivcprune.runs.read import Run, Score, load_run
 
 POOLS = {"both": ["small", "large"]}
 

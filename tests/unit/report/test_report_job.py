@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from ivcprune.jobs.report import run as report
 from ivcprune.report.comparison import compare
 from ivcprune.report.html import render_page
-from ivcprune.report.job import run as report
-from ivcprune.report.runs import Run, load_run
 from ivcprune.report.table import notes
+from ivcprune.runs.read import Run, load_run
 
 MakeRun = Callable[..., Run]
 

@@ -22,8 +22,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 from ivcprune.report.loggers import CsvLogger
 from ivcprune.report.overlay import draw_overlay
 from ivcprune.report.run_summary import summary
-from ivcprune.report.runs import Run, load_run
 from ivcprune.report.wandb_logger import WandbLogger, has_credentials
+from ivcprune.runs.read import Run, load_run
 
 MakeRun = Callable[..., Run]
 PLACES = ("config:", "summary:", "table:")

@@ -13,7 +13,7 @@ from ivcprune.report.comparison import compare
 from ivcprune.report.gallery import draw_gallery
 from ivcprune.report.overlay import PREDICTED_COLOUR, TRUE_COLOUR, dim_dropped, draw_overlay
 from ivcprune.report.plots import draw_plots, separate
-from ivcprune.report.runs import Run
+from ivcprune.runs.read import Run
 
 MakeRun = Callable[..., Run]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ivcprune.report.comparison import compare
 from ivcprune.report.paired import mean_difference, paired_differences
-from ivcprune.report.runs import Run, load_run
+from ivcprune.runs.read import Run, load_run
 
 MakeRun = Callable[..., Run]
 

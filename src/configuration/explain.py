@@ -1,0 +1,72 @@
+"""What is wrong with a configuration, in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+
+from hydra.errors import (
+    ConfigCompositionException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from .data_groups import data_groups
+
+CHOSEN_BY_NAME = ("policy", "model", "data", "job", "experiment")
+"""Groups in which a word without `key=` is looked for."""
+
+
+def explain(error: Exception) -> str:
+    """One sentence for what Hydra says in several lines, with a guess at a misspelt name."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        options = [*error.options, *(data_groups() if group == "data" else ())]
+        return f"{group}={choice} does not exist: {suggest(choice, options)}"
+    if isinstance(error, OverrideParseException):
+        return _explain_syntax(error)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        keys = cause.parent_node if isinstance(cause.parent_node, DictConfig) else []
+        own = [key for key in map(str, keys) if not key.startswith("_")]  # not Hydra's _target_
+        return f"{cause.full_key} is not in the configuration: {suggest(str(cause.key), own)}"
+    if isinstance(error, InstantiationException) and cause is not None:
+        key = re.search(r"full_key: (\S+)", str(error))
+        return f"{key[1]}: {one_line(cause)}" if key else one_line(cause)
+    if isinstance(error, ConfigCompositionException) and cause is not None:
+        return f"{one_line(error)}: {one_line(cause)}"
+    return one_line(error)
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks."""
+    return " ".join(str(error).split())
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The choices, the one that `name` is nearest to in front."""
+    options = sorted(known)
+    if not options:
+        return "there is nothing to choose from"
+    close = difflib.get_close_matches(name, options, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}choose one of {', '.join(options)}"
+
+
+def _explain_syntax(error: OverrideParseException) -> str:
+    """What is wrong with an override that cannot be read, such as `fastv` for `policy=fastv`."""
+    word = error.override
+    if "=" in word or word.startswith("~"):
+        return one_line(error).partition(" See https:")[0]
+    guesses = [f"{group}={word}" for group in CHOSEN_BY_NAME if _is_choice(group, word)]
+    hint = f"did you mean {' or '.join(guesses)}?" if guesses else "`ivcprune --help` explains it"
+    return f"{word!r} is no setting, which is written key=value: {hint}"
+
+
+def _is_choice(group: str, name: str) -> bool:
+    return (files("ivcprune.conf") / group / f"{name}.yaml").is_file()

@@ -1,0 +1,1 @@
+"""What `job=<name>` runs: one module each, named as its file in `conf/job/`."""

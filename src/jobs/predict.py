@@ -1,0 +1,198 @@
+"""`job=predict`, the default: all samples of a benchmark under one policy."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning import Trainer, seed_everything
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from omegaconf import DictConfig, OmegaConf
+
+from ..checks import check_at_least
+from ..configuration.build import build_trainer
+from ..evaluation.companions import ending_with_first_process
+from ..evaluation.devices import assigned
+from ..evaluation.judging import settle
+from ..evaluation.log_file import log_file
+from ..evaluation.module import PredictModule
+from ..evaluation.preparation import Plan, prepare
+from ..evaluation.progress import ProgressReport
+from ..evaluation.silence import silence_libraries
+from ..evaluation.summary import print_summary
+from ..evaluation.writer import SampleWriter
+from ..runs import results
+from ..runs.directory import RunDirectory, State, new_status, now
+from ..runs.environment import environment
+from ..runs.samples import SampleRow, finished_ids, merge, read_rows
+from ..runs.storage import StorageError
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Predict, score and report; a run that was stopped goes on where it was.
+
+    Whatever is wrong with the configuration shows before weights are loaded.
+
+    Args:
+        cfg: the root configuration, see `conf/config.yaml`.
+
+    Raises:
+        ValueError, FileNotFoundError: the configuration cannot work; one sentence says why.
+        BlockingIOError: another process is at the same run.
+    """
+    silence_libraries()
+    seed_everything(cfg.seed, verbose=False)
+    if cfg.threads is not None:
+        check_at_least("threads", cfg.threads, 1)
+        torch.set_num_threads(cfg.threads)
+    plan = prepare(cfg)
+    with assigned(cfg) as placed:
+        label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
+        callbacks = [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)]
+        _run(cfg, plan, build_trainer(placed, callbacks))
+
+
+def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
+    _refuse_parallel_sweep(trainer)
+    plan.spec.check_devices(trainer.world_size)
+    plan.spec.check_attention(cfg.attention, trainer.strategy.root_device)
+    with plan.run_dir.lock(trainer.global_rank):
+        plan.run_dir.refuse_other_ranks(trainer.world_size)
+        if not trainer.is_global_zero:
+            with ending_with_first_process(plan.run_dir, _was_launched_by_rank_0(trainer)):
+                _predict(cfg, plan, trainer)
+            return
+        with log_file(plan.run_dir):
+            try:
+                _write_provenance(cfg, plan, trainer.world_size)
+                _predict(cfg, plan, trainer)
+                _finish(cfg, plan)
+            except BaseException as error:
+                # Ctrl-C and SIGTERM are no failures: such a run has stopped
+                _record_stop(plan.run_dir, failed=isinstance(error, Exception))
+                raise
+
+
+def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
+    """Computes the samples that are not finished; failed ones are tried again."""
+    data = plan.data
+    data.finished = finished_ids(plan.run_dir.sample_files)
+    if trainer.is_global_zero:
+        _announce(plan)
+    if data.remaining == 0:
+        return
+    module = PredictModule(
+        plan.spec,
+        plan.processor,
+        plan.policy,
+        cfg.attention,
+        data.ids[: cfg.overlays],
+        plan.parser,
+    )
+    with warnings.catch_warnings():
+        # Advice on loops in general, and deprecations between Lightning and PyTorch.
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        trainer.predict(module, datamodule=data, return_predictions=False)
+
+
+def _announce(plan: Plan) -> None:
+    total, finished = plan.data.total, plan.data.total - plan.data.remaining
+    if finished == total:
+        log.info("already finished: nothing to compute")
+    elif finished:
+        log.info("resumed: %d of %d samples were finished", finished, total)
+    if obstacle := plan.judge.obstacle():
+        log.warning("%s, so nothing is judged: set it and run the command again", obstacle)
+
+
+def _finish(cfg: DictConfig, plan: Plan) -> None:
+    """Merges the rows of all ranks, has them judged, writes the results, reports them."""
+    run_dir, data = plan.run_dir, plan.data
+    rows = results.complete_failures(
+        merge(read_rows(run_dir.sample_files), data.ids), data.selected
+    )
+    failed = [row for row in rows if row.error is not None]
+    cache_dir = Path(cfg.paths.cache_dir).expanduser()
+    rows, judgement = settle(rows, data.selected, plan.judge, plan.metrics, cache_dir)
+    benchmark = results.benchmark_scores(plan.metrics, data.selected, rows)
+    status = replace(
+        run_dir.read_status() or new_status(),
+        state="done",
+        done=len(rows),
+        total=len(rows),
+        errors=len(failed),
+        updated=now(),
+    )
+    names = {"policy": plan.policy.name, "model": plan.spec.name, "data": data.source.name}
+    figures = results.metrics(rows, status, benchmark, judgement)
+    metrics = names | {"layers": plan.layers} | figures
+    results.write_samples(run_dir, rows)
+    results.write_tokens(run_dir, data.ids[: cfg.overlays])
+    run_dir.write_json("metrics.json", metrics)
+    run_dir.write_status(status)
+    print_summary(metrics)
+    _warn_of_failures(failed, len(rows))
+    log.info("results: %s", run_dir.path)
+    try:
+        plan.logger.log(run_dir.path, cfg)
+    # Whatever a remote service or its client does, the results are on the disk.
+    except Exception as error:
+        log.warning("the run logger failed (%s): run the command again to log the run", error)
+        log.debug("the run logger failed", exc_info=True)
+
+
+def _record_stop(run_dir: RunDirectory, failed: bool) -> None:
+    log.debug("stopped", exc_info=True)
+    status = run_dir.read_status() or new_status()
+    # Without the lock of its run, "running" is not believed: it stays where the run has stopped,
+    # or where a full disk keeps this from being written.
+    state: State = "failed" if failed else "running"
+    with suppress(StorageError):
+        run_dir.write_status(replace(status, state=state, updated=now()))
+    log.info(
+        f"stopped at {status.done} of {status.total} samples: the same command goes on from there; "
+        f"details are in {run_dir.path / 'log.txt'}"
+    )
+
+
+def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
+    if failed:
+        ids = ", ".join([row.sample_id for row in failed[:5]] + ["..."] * (len(failed) > 5))
+        log.warning(
+            f"{len(failed)} of {total} samples failed ({ids}), the first by {failed[0].error}: "
+            "run the command again to retry them"
+        )
+
+
+def _write_provenance(cfg: DictConfig, plan: Plan, world_size: int) -> None:
+    run_dir = plan.run_dir
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    run_dir.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
+    origin = {"weights": plan.spec.fingerprint()}
+    run_dir.write_json("env.json", environment(world_size) | origin)
+
+
+def _was_launched_by_rank_0(trainer: Trainer) -> bool:
+    """Whether Lightning started this process; torchrun and SLURM start all at once."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
+
+
+def _refuse_parallel_sweep(trainer: Trainer) -> None:
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep and trainer.world_size > 1:
+        raise ValueError(
+            f"a sweep (--multirun) with {trainer.world_size} devices a job would repeat the whole "
+            "sweep in every process: use one device a job (trainer=gpu) and a launcher that runs "
+            "several jobs at once, such as hydra/launcher=joblib with trainer=free_gpu, or "
+            "hydra/launcher=submitit_slurm"
+        )

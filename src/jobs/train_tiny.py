@@ -1,0 +1,67 @@
+"""`job=train_tiny`: train the bundled model from scratch on the benchmark `scenes`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+from omegaconf import DictConfig
+
+from ..configuration.build import build_policy
+from ..training.data import FROM_SCRATCH
+from ..training.fit import Fit
+from ..training.module import PackedTraining
+from ..training.packing import Packer
+from ..training.tiny_model import build_model, build_processor
+
+
+def run(
+    cfg: DictConfig,
+    *,
+    prompts: Mapping[str, str],
+    lr: float,
+    warmup: int,
+    decay: float,
+    weight_decay: float,
+    probe_layer: int,
+    probe_until: float,
+    **fit: Any,
+) -> Path:
+    """Trains from random weights; see `conf/job/train_tiny.yaml` for the options.
+
+    Args:
+        fit: fields of `Fit`.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        ValueError: a policy prunes, or the work does not divide among the processes.
+    """
+    if build_policy(cfg).stages:
+        raise ValueError(
+            "job=train_tiny packs eight questions into one sequence, where no selection could "
+            "follow one of them: train with policy=none, then go on with the selection on by "
+            "job=tune_tiny policy=<name> model.path=<the checkpoint>"
+        )
+    fitting = Fit(**fit)
+    seed_everything(cfg.seed, verbose=False)
+    processor = build_processor()
+    model = build_model(processor)
+    # Without fused attention, these short sequences train 1.7 times as fast on a CPU.
+    model.set_attn_implementation("eager")
+    module = PackedTraining(
+        model,
+        processor,
+        dict(prompts),
+        steps=fitting.steps,
+        lr=lr,
+        warmup=warmup,
+        decay=decay,
+        weight_decay=weight_decay,
+        probe_layer=probe_layer,
+        probe_until=probe_until,
+    )
+    return fitting.run(module, Packer(processor, dict(prompts)), FROM_SCRATCH, cfg)

@@ -1,0 +1,92 @@
+"""One call of a decoder on a cache that may have lost tokens: positions, validity and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from ..models.rotary import Rotary
+from .kv_cache import PrunedLayer, concatenate_valid
+from .masks import MaskFactory
+from .prefill import Prefill
+
+
+class ForwardCall:
+    """One call of the decoder: a prefill, or decoding on a cache that may have lost tokens."""
+
+    def __init__(
+        self,
+        config: Any,
+        cache: Cache | None,
+        attention_mask: Any,
+        positions: Tensor,
+        rotary: Callable[[Tensor, Tensor], Rotary],
+    ) -> None:
+        self.prefill: Prefill | None = None
+        self._cache, self._attention_mask = cache, attention_mask
+        self._positions, self._make_rotary = positions[0], rotary
+        self._masks = MaskFactory(config)
+        self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
+        self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
+
+    def shifted(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The layer's keyword arguments, its positions behind those that an earlier turn gave."""
+        layer = self._layer(index)
+        if layer is None or layer.shift is None or (self.prefill and self.prefill.reassigned):
+            return kwargs
+        return {**kwargs, "position_embeddings": self._shifted_rotary(hidden, layer.shift)}
+
+    def _layer(self, index: int) -> PrunedLayer | None:
+        layers = [] if self._cache is None else self._cache.layers
+        layer = layers[index] if index < len(layers) else None
+        return layer if isinstance(layer, PrunedLayer) else None
+
+    def for_cache(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The layer's keyword arguments, with a mask that fits a cache that lost tokens.
+
+        Position ids are withheld there: FlashAttention takes ids with gaps for packed sequences.
+        """
+        layer = self._layer(index)
+        if layer is None:
+            return kwargs
+        past = layer.stored
+        layer.valid = self._extend(layer.valid, past, hidden)
+        if not layer.altered:
+            return kwargs
+        mask = self._masks.mask(hidden, past, layer.valid)
+        return {**kwargs, "attention_mask": mask, "position_ids": None}
+
+    def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
+        """The rotary embedding at contiguous positions; layers alike share it."""
+        if id(shift) not in self._shifted:
+            # layers on another device have their shift there
+            device = hidden.device
+            positions = self._positions.to(device) - shift.to(device)[:, None]
+            self._shifted[id(shift)] = (shift, self._make_rotary(hidden, positions))
+        return self._shifted[id(shift)][1]
+
+    def _extend(self, valid: Tensor | None, past: int, hidden: Tensor) -> Tensor | None:
+        """Validity of the cache once the new tokens are in; layers alike share one tensor."""
+        batch, length = hidden.shape[:2]
+        # of a prefill: a stage may change the padding while the longest sample stays as long
+        current = None if self.prefill is None else self.prefill.valid
+        if valid is None and current is None and (self.prefill is not None or length == 1):
+            return None
+        key = (id(valid), id(current), past, length)
+        if key not in self._extended:
+            new = self._new_valid(length)
+            both = concatenate_valid(valid, past, new, length, batch)
+            # the tensors are held too, so that their ids cannot be given to others
+            self._extended[key] = (valid, current, both)
+        return self._extended[key][2]
+
+    def _new_valid(self, length: int) -> Tensor | None:
+        if self.prefill is not None:
+            return self.prefill.valid
+        if length == 1 or not isinstance(self._attention_mask, Tensor):
+            return None
+        new = self._attention_mask[:, -length:].bool()
+        return None if new.all() else new

@@ -1,0 +1,322 @@
+"""One prefill: its visual tokens, and the shrinking sequence as stage after stage prunes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models.base import Family, device_of
+from ..models.rotary import Rotary, each_rotary
+from ..policy import BoundPolicy, BoundStage
+from ..selectors.selection import Selection, checked_selection
+from ..tokens.visual import Copies, Signal, VisualTokens
+from .insertion import Insertion
+from .live_signals import InputSignals, LayerInput, LiveSignals, TextTokens
+from .prefill_caches import PrefillCaches
+from .prefill_input import PrefillInput, input_tokens, padding_mask
+from .repack import Repack
+from .sequence import PackedSequence
+from .statistics import PrefillStatistics
+
+
+class Prefill:
+    """The state of one prefill under a policy."""
+
+    def __init__(
+        self,
+        family: Family,
+        policy: BoundPolicy,
+        layers: nn.ModuleList,
+        frequencies: tuple[Tensor, Tensor],
+        given: PrefillInput,
+    ) -> None:
+        self._family, self._policy, self._layers = family, policy, layers
+        self._stages = {stage.layer: stage for stage in policy.stages} if given.blocks else {}
+        self._caches = PrefillCaches(
+            given.cache, layers, padding_mask(given.attention_mask, required=bool(self._stages))
+        )
+        self._input_length = given.embeddings.shape[1]
+        self._previous: LayerInput | None = None
+        self._make_rotary = given.rotary
+        self._shift: Tensor | None = None
+        self._kept_by_stage: dict[str, list[int]] = {}
+        self._tokens = input_tokens(given, frequencies) if given.blocks else None
+        self._before = self._tokens
+        self._sequence = self._input_sequence(given)
+        self._input = self._input_signals(given)
+
+    @property
+    def valid(self) -> Tensor | None:
+        """Real tokens of the current sequence, bool `[B, S]`, or None for all."""
+        return self._sequence.valid
+
+    @property
+    def reassigned(self) -> bool:
+        """Whether layers from here on have contiguous positions of this prefill's making."""
+        return self._shift is not None
+
+    # Set-up ------------------------------------------------------------------------------------
+
+    def _input_signals(self, given: PrefillInput) -> InputSignals | None:
+        if self._tokens is None or not self._stages:
+            return None
+        asked = self._policy.needs & {Signal.EMBEDDINGS, Signal.RATERS}
+        kept = bool(asked) or self._policy.cache == "recomputed"
+        return InputSignals(
+            embeddings=given.embeddings if kept else None,
+            text=self._sequence.text,
+            visual=self._tokens,
+            vision=None if given.vision is None else given.vision(self._tokens),
+        )
+
+    def _input_sequence(self, given: PrefillInput) -> PackedSequence:
+        """The sequence before any pruning; counts its text, with one device sync."""
+        batch, length = given.embeddings.shape[:2]
+        device = given.embeddings.device
+        self._n_visual = [0] * batch
+        last_visual = [-1 - self._family.text_skip] * batch
+        for block in given.blocks:
+            self._n_visual[block.sample] += len(block.cell)
+            end = block.start + len(block.cell) - 1
+            last_visual[block.sample] = max(last_visual[block.sample], end)
+        seen = self._caches.seen_valid
+        valid = None if seen is None else seen[:, -length:]
+        text = torch.ones(batch, length, dtype=torch.bool, device=device)
+        if valid is not None:
+            text = valid.clone()
+        if self._tokens is not None:
+            text &= ~_in_sequence(self._tokens, self._tokens.valid, text)
+        first = torch.tensor(last_visual, device=device)[:, None] + self._family.text_skip
+        after = text & (torch.arange(length, device=device) > first)
+        n_text, n_after = torch.stack([text.sum(1), after.sum(1)]).tolist()
+        self._n_text: list[int] = n_text
+        n_real = [t + v for t, v in zip(n_text, self._n_visual, strict=True)]
+        is_full = all(n == length for n in n_real)
+        if is_full:
+            self._caches.without_padding()
+        return PackedSequence(
+            text=TextTokens(text, after, n_text, n_after),
+            valid=None if is_full else valid,
+            positions=given.positions[0],
+            rotary=None,
+            additions=given.additions,
+            joined={},
+        )
+
+    # Layers ------------------------------------------------------------------------------------
+
+    def enter_layer(
+        self, index: int, hidden: Tensor, kwargs: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Run the stage of this layer, if any.
+
+        Args:
+            index: decoder layer about to run.
+            hidden: its input `[B, S, E]`.
+            kwargs: its keyword arguments, as the decoder made them for the whole input.
+
+        Returns:
+            the input and the keyword arguments for what is left of the sequence.
+        """
+        rotary = self._rotary(kwargs)
+        if (stage := self._stages.get(index)) is not None:
+            hidden = self._run(stage, hidden, rotary, kwargs)
+            rotary = self._rotary(kwargs)
+        self._previous = None
+        following = self._stages.get(index + 1)
+        if following is not None and Signal.ATTENTION_PREVIOUS in following.needs:
+            self._previous = LayerInput(self._layers[index], hidden, rotary)
+        if self._sequence.rotary is None:
+            return hidden, dict(kwargs)
+        layer = self._caches.pruned(index)
+        layer.lose(self._input_length - self._sequence.length)
+        if self._shift is not None:
+            layer.shift = self._shift
+        return hidden, {**kwargs, "position_embeddings": rotary}
+
+    def _rotary(self, kwargs: Mapping[str, Any]) -> Rotary:
+        """The rotary embedding of the current sequence."""
+        own, given = self._sequence.rotary, kwargs["position_embeddings"]
+        return given if own is None else own
+
+    def leave_layer(self, index: int, hidden: Tensor) -> Tensor:
+        """The output of a layer, with what the decoder would have added to it."""
+        addition = self._sequence.additions.get(index)
+        return hidden if addition is None else hidden + addition.to(hidden)
+
+    def _run(
+        self, stage: BoundStage, hidden: Tensor, rotary: Rotary, kwargs: Mapping[str, Any]
+    ) -> Tensor:
+        """The stage's selection, and the input of its layer for what is left."""
+        assert self._tokens is not None
+        device = device_of(self._layers[stage.layer], hidden.device)
+        hidden, rotary = hidden.to(device), each_rotary(lambda x: x.to(device), rotary)
+        self._tokens, self._sequence = self._tokens.to(device), self._sequence.to(device)
+        tokens = self._tokens.with_signals(self._signals(stage, hidden, rotary), stage.needs)
+        selection = checked_selection(stage, stage.selector.select(tokens), tokens)
+        if selection.merged is not None:
+            hidden = _with_states(hidden, tokens, selection.keep, selection.merged)
+        counts = stage.selector.sizes(tokens)
+        if counts is None:
+            counts = selection.keep.sum(dim=1).tolist()
+        self._kept_by_stage[stage.name] = self._per_sample(counts)
+        if counts == tokens.count and selection.added is None:
+            if self.reassigned:  # earlier turns may have left other positions from here on
+                self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
+            return hidden
+        keep = _in_sequence(tokens, selection.keep, self._sequence.text.all)
+        keep = keep | self._sequence.text.all
+        repack = Repack.of(keep, self._n_real(counts))
+        self._compact_caches(stage, keep, repack)
+        if self._policy.cache == "recomputed":
+            hidden = self._input_embeddings(stage, selection)
+        hidden = self._compact(stage, selection, counts, repack, hidden, rotary)
+        if self._policy.positions == "reassign":
+            self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
+        if self._policy.cache == "recomputed":
+            hidden = self._run_again(stage, hidden, kwargs)
+        return hidden
+
+    def _compact(
+        self,
+        stage: BoundStage,
+        selection: Selection,
+        counts: list[int],
+        repack: Repack,
+        hidden: Tensor,
+        rotary: Rotary,
+    ) -> Tensor:
+        """Close the gaps in everything that is per token, and let added tokens join.
+
+        Args:
+            counts: kept tokens of each row.
+            rotary: the rotary embedding until here.
+        """
+        assert self._tokens is not None
+        tokens, before = self._tokens, self._sequence
+        self._sequence = before.packed(repack, rotary)
+        hidden = repack.take(hidden)
+        slot = repack.slot[tokens.sample[:, None], tokens.slot]
+        copies, added = None, selection.added
+        n_added = [0] if added is None else added.valid.sum(dim=1).tolist()
+        if added is not None and any(n_added):
+            n_kept = self._n_real(counts)
+            insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
+            taken = tokens.slot.gather(1, added.origin)
+            copies = Copies(added.origin, added.valid, insertion.slots(max(n_kept)))
+            hidden = insertion.join(hidden, added.states)
+            slot = insertion.moved(tokens.sample[:, None], slot)
+            counts = [kept + new for kept, new in zip(counts, n_added, strict=True)]
+            self._sequence = self._sequence.joined_by(insertion, stage.layer, before, rotary, taken)
+        self._tokens = tokens.survivors(selection.keep, counts, slot, copies)
+        return hidden
+
+    def _signals(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> LiveSignals:
+        assert self._input is not None
+        return LiveSignals(
+            family=self._family,
+            next=LayerInput(self._layers[stage.layer], hidden, rotary),
+            next_cache=self._caches.of_layer(stage.layer),
+            previous=self._previous,
+            previous_cache=self._caches.of_layer(stage.layer - 1) if stage.layer else None,
+            valid=self.valid,
+            text=self._sequence.text,
+            input=self._input,
+        )
+
+    # Recomputing -------------------------------------------------------------------------------
+
+    def _input_embeddings(self, stage: BoundStage, selection: Selection) -> Tensor:
+        assert self._input is not None
+        assert self._input.embeddings is not None
+        if selection.merged is not None or selection.added is not None:
+            raise ValueError(
+                f"stages.{stage.name}: {type(stage.selector).__name__} merges or adds tokens at "
+                "its layer, which cache 'recomputed' cannot do: use 'all_layers' or 'from_stage'"
+            )
+        return self._input.embeddings
+
+    def _run_again(self, stage: BoundStage, hidden: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
+        """Output of the layers before the stage on the survivors alone; their caches start anew."""
+        self._caches.forget_before(stage.layer)
+        for index in range(stage.layer):
+            # our own hooks on the layer give it its mask and positions
+            hidden = self._layers[index](hidden, **kwargs)
+        return hidden
+
+    def _compact_caches(self, stage: BoundStage, keep: Tensor, repack: Repack) -> None:
+        """Drop the tokens from earlier layers at once, so that peak memory falls too."""
+        self._caches.make_prunable()
+        packings: dict[tuple[int, ...], Repack] = {(): repack}
+        for index in filter(partial(self._policy.reaches, stage), range(stage.layer)):
+            # a layer has not got what joined above it
+            missing = tuple(layer for layer in self._sequence.joined if layer > index)
+            if missing not in packings:
+                packings[missing] = self._sequence.packing_without(missing, keep)
+            self._caches.drop(index, packings[missing])
+
+    def _reassign(self, stage: BoundStage, hidden: Tensor) -> Rotary:
+        """Contiguous positions from the first real token on, for all layers that follow."""
+        logical = self._sequence.positions
+        real = torch.ones_like(logical) if self.valid is None else self.valid.long()
+        far = torch.iinfo(logical.dtype).max
+        first = logical.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
+        earlier = self._caches.pruned(stage.layer).shift
+        if earlier is not None:
+            first = first - earlier[:, None]
+        positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
+        self._shift = logical[:, -1] - positions[:, -1]
+        return self._make_rotary(hidden, positions)
+
+    def _n_real(self, counts: Sequence[int]) -> list[int]:
+        """Real tokens of each sample, with so many visual ones in each row."""
+        of_samples = zip(self._n_text, self._per_sample(counts), strict=True)
+        return [text + visual for text, visual in of_samples]
+
+    def _per_sample(self, counts: Sequence[int]) -> list[int]:
+        assert self._tokens is not None
+        kept = [0] * len(self._n_visual)
+        for row, count in zip(self._tokens.rows, counts, strict=True):
+            kept[row.sample] += count
+        return kept
+
+    # Result ------------------------------------------------------------------------------------
+
+    def text_left(self) -> tuple[Tensor, Tensor] | None:
+        """Text of the input, bool `[B, S]`, and of what is left; None where nothing was pruned."""
+        if self._input is None or self._sequence.rotary is None:
+            return None
+        return self._input.text.all, self._sequence.text.all
+
+    def statistics(self) -> PrefillStatistics:
+        """What the caches hold of this prefill, once every layer has run."""
+        return PrefillStatistics(
+            n_visual=self._n_visual,
+            n_text=self._n_text,
+            kept_by_stage=self._kept_by_stage,
+            before=self._before,
+            after=self._tokens,
+            cache_layers=self._caches.sizes(),
+        )
+
+
+def _in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
+    """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
+    flat = like.new_zeros(like.numel() + 1)
+    place = tokens.sample[:, None] * like.shape[1] + tokens.slot
+    flat[place.masked_fill(~mask, like.numel())] = True
+    return flat[:-1].view(like.shape)
+
+
+def _with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
+    """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
+    # one row more, for those that are not kept: nothing has to be counted on the device
+    flat = torch.cat([hidden.flatten(0, 1), hidden.new_zeros(1, hidden.shape[2])])
+    place = tokens.sample[:, None] * hidden.shape[1] + tokens.slot
+    flat[place.masked_fill(~keep, len(flat) - 1)] = states.to(hidden)
+    return flat[:-1].view_as(hidden)

@@ -1,0 +1,87 @@
+"""The caches of all layers during one prefill, from which stages drop entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
+from .live_signals import LayerCache
+from .repack import Repack
+from .statistics import CacheLayerSize
+
+
+class PrefillCaches:
+    """What each layer has cached, of earlier turns of a conversation ("past") and of this prefill.
+
+    Attributes:
+        seen_valid: real tokens of all that was ever given to the model, bool `[B, P + S]`, or None
+            for all.
+    """
+
+    def __init__(self, cache: Cache, layers: nn.ModuleList, seen_valid: Tensor | None) -> None:
+        self.seen_valid = seen_valid
+        self._cache, self._layers = cache, layers
+        self._past = [stored_length(layer) for layer in cache.layers]
+        self._past += [0] * (len(layers) - len(self._past))
+        self._prunable: list[PrunedLayer] = []
+
+    def without_padding(self) -> None:
+        """This prefill has none: with nothing before it, its caches need no mask.
+
+        Processors give a mask of ones too.
+        """
+        if not any(self._past):
+            self.seen_valid = None
+
+    def of_layer(self, index: int) -> LayerCache:
+        """What a layer has cached; a layer that has not run yet holds earlier turns, if any."""
+        past, layer = self._past[index], None
+        if index < len(self._cache.layers):
+            layer = self._cache.layers[index]
+        valid = self._valid(layer)
+        return LayerCache(
+            layer=self._layers[index],
+            keys=getattr(layer, "keys", None),
+            values=getattr(layer, "values", None),
+            past=past,
+            past_valid=None if valid is None else valid[:, :past],
+        )
+
+    def make_prunable(self) -> None:
+        """Entries can be dropped from now on."""
+        self._prunable = prunable_layers(self._cache, len(self._layers), self.seen_valid)
+
+    def pruned(self, index: int) -> PrunedLayer:
+        """A layer that entries can be dropped of."""
+        return self._prunable[index]
+
+    def drop(self, index: int, repack: Repack) -> None:
+        """Drop this prefill's entries of a layer that do not stay."""
+        drop_entries(self._prunable[index], self._past[index], repack)
+
+    def forget_before(self, layer: int) -> None:
+        """Drop all of this prefill's entries of the layers before this one."""
+        for index in range(layer):
+            forget_entries(self._prunable[index], self._past[index])
+
+    def sizes(self) -> list[CacheLayerSize]:
+        """What each layer holds of this prefill, once all have run."""
+        return [self._size(index) for index in range(len(self._layers))]
+
+    def _size(self, index: int) -> CacheLayerSize:
+        layer: Any = self._cache.layers[index]
+        past, valid = self._past[index], self._valid(layer)
+        token_bytes = [
+            x.shape[1] * x.shape[3] * x.element_size() for x in (layer.keys, layer.values)
+        ]
+        return CacheLayerSize(
+            stored=stored_length(layer) - past,
+            valid=None if valid is None else valid[:, past:],
+            bytes_per_token=sum(token_bytes),
+        )
+
+    def _valid(self, layer: Any) -> Tensor | None:
+        return layer.valid if isinstance(layer, PrunedLayer) else self.seen_valid

@@ -1,0 +1,69 @@
+"""What the decoder receives for a prefill, and what follows from it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from ..models.blocks import Block, visual_tokens
+from ..models.rotary import Rotary
+from ..tokens.visual import VisualTokens
+from .annotation import Boxes, annotated_tokens
+from .vision import VisionRecord
+
+
+@dataclass(frozen=True)
+class PrefillInput:
+    """What the decoder receives for a prefill of S new tokens.
+
+    Attributes:
+        blocks: visual blocks, in input order; empty for text alone.
+        embeddings: `[B, S, E]`.
+        positions: position ids on each rotary axis, `[A, B, S]`.
+        attention_mask: padding mask `[B, past + S]`, or None without padding.
+        cache: written by the decoder; may hold earlier turns.
+        seeds: one integer per batch element, or none.
+        rotary: the rotary embedding of new position ids, see `Family.rotary`.
+        boxes: annotated boxes of each batch element, or None.
+        vision: gives what the vision tower did for the visual tokens, if a stage asks for it.
+        additions: what is added to the output of a layer, `[B, S, E]`, by layer.
+    """
+
+    blocks: Sequence[Block]
+    embeddings: Tensor
+    positions: Tensor
+    attention_mask: Tensor | None
+    cache: Cache
+    seeds: Sequence[int]
+    rotary: Callable[[Tensor, Tensor], Rotary]
+    boxes: Sequence[Boxes] | None = None
+    vision: Callable[[VisualTokens], VisionRecord | None] | None = None
+    additions: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+def input_tokens(given: PrefillInput, frequencies: tuple[Tensor, Tensor]) -> VisualTokens:
+    """The visual tokens of the input; `frequencies` and the rotary axis of each, `[d / 2]`."""
+    inv_freq, axis = frequencies
+    tokens = visual_tokens(given.blocks, given.positions, inv_freq, given.seeds, axis)
+    if given.boxes is None:
+        return tokens
+    covered = annotated_tokens(given.blocks, given.boxes)
+    padded = nn.utils.rnn.pad_sequence(covered, batch_first=True)
+    return replace(tokens, annotated=padded.to(tokens.device))
+
+
+def padding_mask(mask: Any, required: bool) -> Tensor | None:
+    """A 2-D padding mask as bool; other masks are an error only where something is pruned."""
+    if isinstance(mask, Tensor) and mask.dim() == 2:
+        return mask.bool()
+    if mask is not None and required:
+        kind = f"{mask.dim()}-D tensor" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(
+            f"attention_mask is a {kind}: pruning needs the 2-D padding mask [batch, length] that "
+            "processors return, since it builds the masks of pruned layers itself"
+        )
+    return None

@@ -1,0 +1,1 @@
+"""All that a run leaves on the disk: written and read here."""

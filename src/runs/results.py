@@ -1,0 +1,152 @@
+"""From the rows of all ranks to the files that reports read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from ..evaluation.judging import Judgement
+from ..metrics.aggregate import aggregate
+from ..metrics.aggregators import MEAN, aggregator_named
+from ..metrics.figures import ScoredSample, evaluate
+from .directory import RunDirectory, Status
+from .key import as_file_name
+from .samples import SampleRow
+from .storage import replacing
+
+SCHEMA = pa.schema(
+    {
+        "sample_id": pa.string(),
+        "task": pa.string(),
+        "category": pa.string(),
+        "question": pa.string(),
+        "prediction": pa.string(),
+        "parsed": pa.string(),
+        "target": pa.string(),
+        "score": pa.float64(),
+        "n_visual": pa.int64(),
+        "n_kept": pa.int64(),
+        "kept_by_stage": pa.string(),
+        "average_tokens": pa.float64(),
+        "kv_bytes": pa.int64(),
+        "settled": pa.bool_(),
+        "judge": pa.string(),
+        "error": pa.string(),
+        "rank": pa.int32(),
+    }
+)
+"""Columns of `samples.parquet`."""
+
+DESCRIPTION = ("category", "question")
+"""What rows take from the dataset; a sample that could not be read does not bring it along."""
+
+FOR_METRICS = ["id", "group_id", "category", "answers", "metadata", "error"]
+
+
+def complete_failures(rows: Sequence[SampleRow], dataset: Dataset) -> list[SampleRow]:
+    """The rows, those of failed samples with category and question from the canonical dataset."""
+    known = {sample["id"]: sample for sample in dataset.select_columns(["id", *DESCRIPTION])}
+    return [
+        replace(row, **{name: known[row.sample_id][name] for name in DESCRIPTION})
+        if row.error is not None
+        else row
+        for row in rows
+    ]
+
+
+def scored_samples(dataset: Dataset, rows: Sequence[SampleRow] = ()) -> list[ScoredSample]:
+    """What a benchmark's metric reads: the samples of a canonical dataset, with their rows' scores.
+
+    A sample without a row has no score. Of rows that the source could not use, those are left out
+    of which it is not known what they belong to.
+    """
+    by_id = {row.sample_id: row for row in rows}
+    return [
+        _scored(sample, by_id.get(sample["id"]))
+        for sample in dataset.select_columns(FOR_METRICS)
+        if sample["group_id"] or not sample["error"]
+    ]
+
+
+def _scored(sample: Mapping[str, Any], row: SampleRow | None) -> ScoredSample:
+    return ScoredSample(
+        id=sample["id"],
+        group_id=sample["group_id"],
+        category=sample["category"],
+        parsed=row.parsed if row else "",
+        answers=sample["answers"],
+        score=row.score if row else None,
+        metadata=json.loads(sample["metadata"] or "{}"),
+        prediction=row.prediction if row else "",
+    )
+
+
+def metrics(
+    rows: Sequence[SampleRow],
+    status: Status,
+    benchmark: Mapping[str, Any] | None = None,
+    judgement: Judgement | None = None,
+) -> dict[str, Any]:
+    """The figures of `metrics.json`: scores, and cost as measured on the cache.
+
+    `n` counts failed samples; scores and costs are means over the others. `average_tokens` is over
+    samples with visual tokens, and None where there are none. Scores are the mean of every task in
+    percent, then the benchmark's own metrics, in percent but for those that `units` names.
+    `headline` names the scores that a table over benchmarks quotes.
+
+    Args:
+        benchmark: what `benchmark_scores` gives; None where the benchmark has no metric of its own.
+        judgement: what the judge was asked.
+    """
+    scores = aggregate(asdict(row) for row in rows)
+    categories = scores.pop("categories")
+    benchmark = benchmark or {"scores": {}, "categories": {}, "units": {}}
+    headline = list(benchmark["scores"])[:1] or list(scores)
+    shares = [row.average_tokens for row in rows if row.average_tokens is not None and row.n_visual]
+    sizes = [row.kv_bytes for row in rows if row.kv_bytes is not None]
+    return {
+        "n": len(rows),
+        "errors": sum(row.error is not None for row in rows),
+        "average_tokens": fmean(shares) if shares else None,
+        "kv_bytes_per_sample": fmean(sizes) if sizes else None,
+        "scores": {**scores, **benchmark["scores"]},
+        "categories": {**categories, **benchmark["categories"]},
+        "units": benchmark["units"],
+        "headline": headline,
+        "judge": judgement.as_json() if judgement else None,
+        "seconds": round(status.seconds, 3),
+        "samples_per_second": status.samples_per_second,
+    }
+
+
+def benchmark_scores(
+    name: str, dataset: Dataset, rows: Sequence[SampleRow]
+) -> dict[str, Any] | None:
+    """The metrics that `data.metrics` names; None for "mean", which adds none to those of tasks."""
+    if name == MEAN:
+        return None
+    aggregator = aggregator_named(name)
+    result = evaluate(aggregator, scored_samples(dataset, rows))
+    return asdict(result) | {"units": dict(aggregator.units)}
+
+
+def write_samples(run_dir: RunDirectory, rows: Sequence[SampleRow]) -> None:
+    """`samples.parquet`."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    with replacing(run_dir.path / "samples.parquet") as draft:
+        pq.write_table(table, draft)
+
+
+def write_tokens(run_dir: RunDirectory, ids: Sequence[str]) -> None:
+    """`tokens.json`: the overlays of `ids`, in that order, as far as these were predicted."""
+    folder = run_dir.path / "samples" / "overlays"
+    paths = [folder / f"{as_file_name(sample_id)}.json" for sample_id in ids]
+    entries = [json.loads(path.read_text()) for path in paths if path.exists()]
+    run_dir.write_text("tokens.json", json.dumps(entries) + "\n")

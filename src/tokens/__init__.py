@@ -1,0 +1,1 @@
+"""What a selector sees: rows of visual tokens, their geometry, and the signals of the model."""

@@ -1,0 +1,181 @@
+"""What a selector sees: rows of visual tokens, and the signals of the model that runs.
+
+Shapes: R rows of up to N tokens, B batch elements, S current sequence length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from torch import Tensor
+
+from .attention import Queries
+from .signals import (
+    FROM_PREVIOUS_LAYER,
+    FROM_VISION_TOWER,
+    AttentionLayer,
+    AttentionOver,
+    Signal,
+    Signals,
+    TextSpan,
+    VisionDepth,
+    VisionQueries,
+)
+from .table import Copies, TokenRows
+
+__all__ = [
+    "FROM_PREVIOUS_LAYER",
+    "FROM_VISION_TOWER",
+    "AttentionLayer",
+    "AttentionOver",
+    "Copies",
+    "Signal",
+    "Signals",
+    "TextSpan",
+    "VisionDepth",
+    "VisionQueries",
+    "VisualTokens",
+]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VisualTokens(TokenRows):
+    """Rows of visual tokens at a stage of a running model; geometry and grouping: `TokenRows`.
+
+    Attributes:
+        signals: the running model's signals; None where there is no model.
+        needs: the signals that were declared; asking for another one is an error.
+    """
+
+    signals: Signals | None = None
+    needs: frozenset[Signal] = frozenset()
+
+    def with_signals(self, signals: Signals, needs: frozenset[Signal]) -> Self:
+        """The same tokens at a stage of a running model."""
+        return replace(self, signals=signals, needs=needs, _memo={})
+
+    def detached(self) -> Self:
+        return replace(super().detached(), signals=None)
+
+    def values(self) -> Tensor:
+        """Value vectors of the visual tokens, `[R, H_kv, N, D]` (padding holds arbitrary ones)."""
+        return self.memoise("values", self._gather_values)
+
+    def _gather_values(self) -> Tensor:
+        values, _ = self.sequence_values()
+        return values[self.sample[:, None], :, self.slot].transpose(1, 2)
+
+    def sequence_values(self) -> tuple[Tensor, Tensor]:
+        """Value vectors of the whole current sequence `[B, H_kv, S, D]`, and a mask `[B, S]`."""
+        return self._require(Signal.VALUES).sequence_values()
+
+    def text_values(self, span: TextSpan = "after_image") -> tuple[Tensor, Tensor]:
+        """Value vectors of the text of each row's sample `[R, H_kv, L, D]`, and a mask `[R, L]`.
+
+        `after_image` is the prompt after the sample's last visual token; samples without any such
+        text fall back to all of their text.
+        """
+        return self.memoise(("text_values", span), lambda: self._gather_text(span))
+
+    def _gather_text(self, span: TextSpan) -> tuple[Tensor, Tensor]:
+        signals = self._require(Signal.VALUES)
+        values, _ = signals.sequence_values()
+        slots, mask = signals.text_slots(span)
+        rows = values[self.sample[:, None], :, slots[self.sample]].transpose(1, 2)
+        return rows, mask[self.sample]
+
+    @property
+    def all_with_text(self) -> bool:
+        """Whether every sample has text to ask with; costs no device sync."""
+        return self.signals is not None and all(self.signals.text_counts())
+
+    def text(self, span: TextSpan = "after_image") -> Queries:
+        """The text tokens of each sample, as queries `[B, L]`; see `text_values`."""
+        if self.signals is None:
+            raise ValueError("text tokens were asked for, but no model is running here")
+        return Queries(*self.signals.text_slots(span))
+
+    def attention(
+        self,
+        queries: Literal["last", "raters"] | Queries = "last",
+        *,
+        layer: AttentionLayer = "previous",
+        rope: bool = True,
+        over: AttentionOver = "sequence",
+    ) -> Tensor:
+        """Attention that tokens of the row's sample pay to each visual token, `[R, Q, N]` float32.
+
+        Computed from the layer's queries and keys, causal, heads averaged: exactly those rows of
+        the eager model's weights, while the model itself runs any attention backend.
+
+        Args:
+            queries: the sample's last token (Q = 1), its raters, or slots of your own; rows of a
+                padding query are 0.
+            layer: the layer that ran last or the one about to run.
+            rope: False leaves queries and keys unrotated; keys of earlier turns of a conversation,
+                which are cached rotated, then play no part.
+            over: the softmax runs over all keys that the query may see, or only over the visual
+                tokens of the row.
+        """
+        wanted = Signal.ATTENTION_PREVIOUS if layer == "previous" else Signal.ATTENTION_NEXT
+        signals = self._require(wanted)
+        asking = signals.last_token() if queries == "last" else queries
+        if isinstance(asking, str):
+            asking = self.raters()
+        inputs = signals.attention_inputs(asking, layer, rope)
+        if over == "image":
+            return inputs.over_tokens(self.sample, self.slot, self.valid).to(self.device)
+        rows = inputs.over_sequence().to(self.device)
+        return rows[self.sample[:, None], :, self.slot].transpose(1, 2)
+
+    def raters(self) -> Queries:
+        """Text tokens of each sample that resemble its image (SparseVLM), `[B, Q]`.
+
+        With visual and text embeddings V and T: the text tokens whose mean over the visual tokens
+        of softmax(V T^T) is above the mean of all.
+        """
+        return self._require(Signal.RATERS).raters()
+
+    def next_values(self) -> Tensor:
+        """Value vectors of the whole current sequence, in the layer about to run.
+
+        `[B, H_kv, S, D]`: one projection, made for the selector.
+        """
+        return self._require(Signal.VALUES_NEXT).next_values()
+
+    def hidden(self) -> Tensor:
+        """Inputs of the layer about to run, `[R, N, E]`."""
+        return self._require(Signal.HIDDEN).hidden()[self.sample[:, None], self.slot]
+
+    def embeddings(self) -> Tensor:
+        """Inputs of the language model, `[R, N, E]`."""
+        return self._require(Signal.EMBEDDINGS).embeddings()[self.sample[:, None], self.index]
+
+    def features(self) -> Tensor:
+        """Outputs of the vision tower, `[R, N, E_vision]`; merged patches are averaged."""
+        return self._require(Signal.FEATURES).features()[self.sample[:, None], self.ordinal]
+
+    def vision_attention(
+        self, queries: VisionQueries = "cls", *, depth: VisionDepth = "late"
+    ) -> Tensor:
+        """Attention that each token receives in the vision tower, float32 `[R, N]`.
+
+        Args:
+            queries: from the class token (in towers without one: as "mean"), or the mean over all
+                patches of the image.
+            depth: an early or a late layer, which the model family names.
+        """
+        early, late = Signal.VISION_ATTENTION_EARLY, Signal.VISION_ATTENTION_LATE
+        signals = self._require(early if depth == "early" else late)
+        return signals.vision_attention(queries, depth)[self.sample[:, None], self.ordinal]
+
+    def _require(self, signal: Signal) -> Signals:
+        if self.signals is None:
+            raise ValueError(f"signal '{signal}' was asked for, but no model is running here")
+        if signal not in self.needs:
+            raise ValueError(
+                f"signal '{signal}' was asked for but not declared: "
+                f"add it to the selector's `needs` (declared: {sorted(self.needs)})"
+            )
+        return self.signals
