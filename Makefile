@@ -30,9 +30,10 @@ check: $(READY) ## Check style, formatting and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports
 
 reliability: $(READY) ## Kill and disturb runs: 20 kills, 200 faults, about 15 minutes on 2 cores
-	@$(BIN)/python -m ivcprune.reliability --kills 20 --faults 200 --output results/reliability
+	@$(BIN)/python -m tools.reliability --kills 20 --faults 200 --output results/reliability
 
 docs: $(READY) ## Check the documentation; build it in site/ where its extra [docs] is installed
 	@$(BIN)/pytest --quiet tests/integration/test_docs.py

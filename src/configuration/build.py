@@ -25,7 +25,8 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .explain import explain, one_line
+from ..checks import one_line
+from .explain import explain
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from importlib.resources import files
 
 from hydra.errors import (
@@ -16,6 +14,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from ..checks import one_line, suggest
 from .data_groups import data_groups
 
 CHOSEN_BY_NAME = ("policy", "model", "data", "job", "experiment")
@@ -41,21 +40,6 @@ def explain(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException) and cause is not None:
         return f"{one_line(error)}: {one_line(cause)}"
     return one_line(error)
-
-
-def one_line(error: BaseException) -> str:
-    """The message without line breaks."""
-    return " ".join(str(error).split())
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """The choices, the one that `name` is nearest to in front."""
-    options = sorted(known)
-    if not options:
-        return "there is nothing to choose from"
-    close = difflib.get_close_matches(name, options, n=1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}choose one of {', '.join(options)}"
 
 
 def _explain_syntax(error: OverrideParseException) -> str:

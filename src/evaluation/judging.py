@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
 from ..judge import Case, Judge, Verdict
+from ..runs.judgement import Judgement
 from ..runs.samples import SampleRow
 
 COLUMNS = ["id", "group_id", "question", "choices", "answers", "metadata"]
 CIRCULAR = "circular"
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """`judge` of `metrics.json`.
-
-    Attributes:
-        name: of the judge.
-        cases: how many replies exact matching could not read and the metric depends on.
-        settled: how many of them the judge settled. The others are wrong; of open answers, they
-            are left out.
-        obstacle: why the judge was not asked; None where it was, or there is none.
-    """
-
-    name: str
-    cases: int
-    settled: int
-    obstacle: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def settle(

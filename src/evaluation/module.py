@@ -12,7 +12,7 @@ from lightning import LightningModule
 from transformers import PreTrainedModel, ProcessorMixin
 
 from ..api import prune
-from ..configuration.explain import one_line
+from ..checks import one_line
 from ..data.batch import Batch, Failure
 from ..data.datamodule import PredictData
 from ..data.sample import Sample

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from rich.console import Console, OverflowMethod
 from rich.text import Text
 
+from ..checks import suggest
 from ..configuration.data_groups import data_groups
-from ..configuration.explain import suggest
 
 GROUPS = {
     "policy": "policy=<name>",

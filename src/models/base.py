@@ -191,13 +191,10 @@ class Family(ABC):
         Raises:
             ValueError: the family offers none.
         """
-        from .registry import families  # which imports every family, and so this module
-
-        offering = [f.name for f in families() if type(f).vision_tower is not Family.vision_tower]
         raise ValueError(
             f"features and attention of the vision tower are not offered by the family "
-            f"{self.name!r}, only by {', '.join(offering)}: choose a selector that does not need "
-            "them, or give the family a `vision_tower`"
+            f"{self.name!r}: choose a selector that does not need them, or give the family a "
+            "`vision_tower`"
         )
 
     # Loading -----------------------------------------------------------------------------------

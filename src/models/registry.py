@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from torch import nn
 
-from ..configuration.explain import one_line
+from ..checks import one_line
 from .base import Family
 from .deepseek_vl2 import DeepseekVL2
 from .internvl.family import InternVL

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from ..evaluation.judging import Judgement
 from ..metrics.aggregate import aggregate
 from ..metrics.aggregators import MEAN, aggregator_named
 from ..metrics.figures import ScoredSample, evaluate
 from .directory import RunDirectory, Status
+from .judgement import Judgement
 from .key import as_file_name
 from .samples import SampleRow
 from .storage import replacing

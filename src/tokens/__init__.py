@@ -1,1 +1,29 @@
 """What a selector sees: rows of visual tokens, their geometry, and the signals of the model."""
+
+from .signals import (
+    FROM_PREVIOUS_LAYER,
+    FROM_VISION_TOWER,
+    AttentionLayer,
+    AttentionOver,
+    Signal,
+    Signals,
+    TextSpan,
+    VisionDepth,
+    VisionQueries,
+)
+from .table import Copies
+from .visual import VisualTokens
+
+__all__ = [
+    "FROM_PREVIOUS_LAYER",
+    "FROM_VISION_TOWER",
+    "AttentionLayer",
+    "AttentionOver",
+    "Copies",
+    "Signal",
+    "Signals",
+    "TextSpan",
+    "VisionDepth",
+    "VisionQueries",
+    "VisualTokens",
+]

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tools.reliability import injection
+from tools.reliability.disk import can_mount
+from tools.reliability.faults import FAULTS, NEED_DISK
+from tools.reliability.trial import reference_samples, try_fault
+from tools.reliability.workload import Attempt, Row, Workload
 
 from ivcprune import cli
-from ivcprune.reliability import injection
-from ivcprune.reliability.disk import can_mount
-from ivcprune.reliability.faults import FAULTS, NEED_DISK
-from ivcprune.reliability.trial import reference_samples, try_fault
-from ivcprune.reliability.workload import Attempt, Row, Workload
 from ivcprune.runs.samples import SampleLog
 from ivcprune.runs.storage import StorageError
 
@@ -62,7 +62,8 @@ def test_nothing_finished_is_lost(workload: Workload, reference: list[Row], faul
 @pytest.mark.skipif(not can_mount(), reason="this system lets its users mount nothing")
 def test_nothing_finished_is_lost_on_a_real_full_or_read_only_disk(tmp_path: Path) -> None:
     options = ["--faults", "4", "--kills", "0", "--output", str(tmp_path), "--kinds", *NEED_DISK]
-    subprocess.run([sys.executable, "-m", "ivcprune.reliability", *options], check=True)
+    command = [sys.executable, "-m", "tools.reliability", *options]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
     record = json.loads((tmp_path / "reliability.json").read_text())
     assert record["faults_by_kind"] == {name: {"tried": 2, "problems": 0} for name in NEED_DISK}
 

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools.reliability.trial import LossError, check_kept, check_same_rows, check_same_samples
 
-from ivcprune.reliability.trial import LossError, check_kept, check_same_rows, check_same_samples
 from ivcprune.runs.samples import SampleRow
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def row(sample_id: str, prediction: str = "", error: str | None = None) -> SampleRow:
@@ -19,7 +21,10 @@ def row(sample_id: str, prediction: str = "", error: str | None = None) -> Sampl
 def test_two_processes_that_are_killed_end_with_the_samples_of_one(tmp_path: Path) -> None:
     options = ["--kills", "1", "--faults", "0", "--seed", "3", "--output", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "ivcprune.reliability", *options], capture_output=True, text=True
+        [sys.executable, "-m", "tools.reliability", *options],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "reliability.json").read_text())

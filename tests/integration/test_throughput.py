@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from tools.reliability.workload import Workload
 
 from ivcprune.configuration.build import build_job, compose
 from ivcprune.data.datamodule import PredictData
-from ivcprune.reliability.workload import Workload
 
 POLICIES = ["none", "fastv", "pdrop", "ivc_prune", "ivc_prune_paper", "vscan", "sparsevlm"]
 SIZE = 11

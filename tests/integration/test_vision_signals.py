@@ -247,7 +247,7 @@ class TestRefused:
         model, _ = tiny_model("llava")
         family = type(family_of_model(model))
         monkeypatch.setattr(family, "vision_tower", Family.vision_tower)
-        with pytest.raises(ValueError, match=r"by the family 'llava', only by .*qwen2_5_vl"):
+        with pytest.raises(ValueError, match="not offered by the family 'llava'"):
             prune(model, probed(Probe()))
 
     def test_embeddings_that_were_made_elsewhere(self):

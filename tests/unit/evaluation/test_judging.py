@@ -10,11 +10,12 @@ import pytest
 from datasets import Dataset
 
 from ivcprune.data.sample import DEFAULTS, FEATURES
-from ivcprune.evaluation.judging import Judgement, settle
+from ivcprune.evaluation.judging import settle
 from ivcprune.evaluation.summary import judgement_in_words
 from ivcprune.judge import Case, NoJudge, Verdict
 from ivcprune.runs import results
 from ivcprune.runs.directory import new_status
+from ivcprune.runs.judgement import Judgement
 from ivcprune.runs.samples import SampleRow
 
 

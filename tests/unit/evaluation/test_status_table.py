@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from tools.reliability.injection import another_process_at
 
 from ivcprune.jobs import status as status_table
 from ivcprune.jobs.status import all_progress, as_table, run
-from ivcprune.reliability.injection import another_process_at
 from ivcprune.runs.directory import RunDirectory, Status
 
 AT_WORK = Status(

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ..configuration.build import compose
-from ..data.scenes.dataset import make_row
-from ..jobs import predict
-from ..runs.directory import RunDirectory
-from ..runs.samples import SampleRow, finished_ids, read_rows
+from ivcprune.configuration.build import compose
+from ivcprune.data.scenes.dataset import make_row
+from ivcprune.jobs import predict
+from ivcprune.runs.directory import RunDirectory
+from ivcprune.runs.samples import SampleRow, finished_ids, read_rows
 
 SIDES = (56, 84, 112, 140, 168, 224)
 """Pixels; widths and heights that images are given in turn."""

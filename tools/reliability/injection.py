@@ -16,10 +16,10 @@ from unittest import mock
 
 import torch
 
-from ..data.batch import Batch
-from ..evaluation.module import PredictModule
-from ..models.registry import family_named
-from ..runs.samples import SampleLog, SampleRow
+from ivcprune.data.batch import Batch
+from ivcprune.evaluation.module import PredictModule
+from ivcprune.models.registry import family_named
+from ivcprune.runs.samples import SampleLog, SampleRow
 
 HOLD_LOCK = """
 import sys

@@ -1,6 +1,6 @@
 """Kills and disturbs runs, checks that nothing is lost, and writes down how it went.
 
-python -m ivcprune.reliability --kills 20 --faults 200 --seed 0 --output results/reliability
+python -m tools.reliability --kills 20 --faults 200 --seed 0 --output results/reliability
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .record import Record
 from .trial import FaultResult, reference_samples, try_fault
 from .workload import Workload
 
-MODULE = "ivcprune.reliability"
+MODULE = "tools.reliability"
 
 SIZE = 23
 """Samples of a run that a fault disturbs; neither batches nor ranks divide it."""

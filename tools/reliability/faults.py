@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from ..runs.storage import StorageError
+from ivcprune.runs.storage import StorageError
+
 from .disk import ROOMY, read_only, resize
 from .injection import another_process_at, asked_to_stop, file_size_limit, out_of_memory
 from .workload import BATCH_SIZE, Attempt

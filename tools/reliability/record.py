@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import transformers
 
-from .. import __version__
+from ivcprune import __version__
+
 from .kills import KillResult
 from .trial import FaultResult
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from ..runs.samples import SampleRow
+from ivcprune.runs.samples import SampleRow
+
 from .disk import own_disk
 from .faults import FAULTS, NEED_DISK
 from .injection import witnessed

@@ -1,1 +1,0 @@
-"""Runs that are killed and disturbed on purpose: `python -m ivcprune.reliability`."""
