@@ -11,6 +11,7 @@ from .models.base import Family
 from .models.registry import family_named, family_of_model
 from .models.wrappers import unwrapped
 from .policy import BoundPolicy, PruningPolicy
+from .pruning.kv_cache import check_caches
 from .pruning.pruner import Pruner
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """The policy for a model of that configuration: layers as numbers, budgets solved.
 
     Raises:
-        ValueError: a stage does not fit the model.
+        ValueError: a stage does not fit the model, or the family does not cover it.
     """
+    family.check(config)
+    decoder = config.get_text_config()
+    if policy.stages:
+        check_caches(decoder)
     return policy.bind(
-        depth=config.get_text_config().num_hidden_layers,
+        depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
         rotary_axes=family.rotary_axes,

@@ -61,6 +61,23 @@ def prompt_ids(kwargs: Mapping[str, Any]) -> Tensor | None:
     return None
 
 
+def ids_of_embeddings(embeddings: Tensor | None, prompts: Tensor | None) -> Tensor | None:
+    """What `generate` was given beside the embeddings of its prompts, for each sequence.
+
+    Args:
+        embeddings: `[B, S, E]` that the model was called with, or None.
+        prompts: the prompts of `generate`, long `[b, S]`, or None outside of it.
+
+    Returns:
+        long `[B, S]`, where B is a multiple of b: beams follow one another. None where the
+        embeddings are not those of the prompts, as in decoding.
+    """
+    if embeddings is None or prompts is None or embeddings.shape[1] != prompts.shape[1]:
+        return None
+    repeats, rest = divmod(len(embeddings), len(prompts))
+    return None if rest else prompts.repeat_interleave(repeats, dim=0)
+
+
 def check_padding(default: Any, kwargs: Mapping[str, Any]) -> None:
     """Refuse prompts whose padding stands where their continuation belongs.
 

@@ -23,7 +23,7 @@ from .checkpointing import is_checkpointed, refuse_checkpointing
 from .conversations import Conversations
 from .eager import uncompiled
 from .forward_call import ForwardCall
-from .generate_guard import check_generate, check_padding, guarded_generation, prompt_ids
+from .generate_guard import check_generate, check_padding, guarded_generation, ids_of_embeddings, prompt_ids
 from .hooks import Override, add_after, add_before, is_pruned
 from .losses import PrunedLoss
 from .one_thread import OneThread
@@ -63,6 +63,7 @@ class Pruner:
         self._one_thread = OneThread()
         self._conversations = Conversations(self._core)
         self._loss = PrunedLoss()
+        self._prompts: Tensor | None = None
         self._inputs: dict[str, Any] = {}
         self._forward: ForwardCall | None = None
         self._n_calls = 0
@@ -139,10 +140,13 @@ class Pruner:
             check_generate(config, arguments)
         check_padding(config, arguments)
         with self._one_thread.generating():
-            ids = prompt_ids(arguments)
+            ids = self._prompts = prompt_ids(arguments)
             self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
             n_calls = self._n_calls
-            yield
+            try:
+                yield
+            finally:
+                self._prompts = None
             if self._n_calls == n_calls:
                 raise RuntimeError(_passed_by("generate ran the model"))
 
@@ -152,8 +156,11 @@ class Pruner:
         """Remember input ids and image sizes: the decoder only sees embeddings."""
         self._one_thread.begin()
         self._forget_call()
-        self._inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
-        given = next((x for x in map(self._inputs.get, _PROMPTS) if x is not None), ())
+        inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+        if inputs.get("input_ids") is None:
+            inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
+        self._inputs = inputs
+        given = next((x for x in map(inputs.get, _PROMPTS) if x is not None), ())
         self._conversations.go_on(given_cache(kwargs), len(given))
 
     def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -216,8 +223,9 @@ class Pruner:
             return self._family.blocks(self._core, inputs, positions)
         if self._policy.stages:
             raise ValueError(
-                "inputs_embeds came without input_ids and without mm_token_type_ids, so nothing "
-                "tells which tokens are visual: pass mm_token_type_ids [batch, length] as well"
+                "inputs_embeds came without anything that tells which tokens are visual: to "
+                "generate, pass input_ids beside inputs_embeds; to the model itself, pass "
+                "mm_token_type_ids [batch, length]"
             )
         return []
 
