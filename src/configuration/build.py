@@ -101,9 +101,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
         ValueError: an override does not fit; one sentence with the choices.
     """
     try:
-        with _COMPOSING, _own_hydra():
+        with _COMPOSING:
             register_plugin_configs()
-            return hydra_compose("config", overrides=list(overrides))
+            with _own_hydra():
+                return hydra_compose("config", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(explain(error)) from error
 

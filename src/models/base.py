@@ -51,7 +51,7 @@ class Family(ABC):
         """The decoder: embeddings in, hidden states out, with `.layers` and `.rotary_emb`."""
         return cast(nn.Module, self.core(model).language_model)
 
-    def check(self, config: Any) -> None:
+    def check(self, config: Any) -> None:  # noqa: B027 (most families cover all of a type)
         """Refuse a model of the family's type that is built in a way which it does not cover.
 
         Raises:

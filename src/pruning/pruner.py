@@ -23,7 +23,13 @@ from .checkpointing import is_checkpointed, refuse_checkpointing
 from .conversations import Conversations
 from .eager import uncompiled
 from .forward_call import ForwardCall
-from .generate_guard import check_generate, check_padding, guarded_generation, ids_of_embeddings, prompt_ids
+from .generate_guard import (
+    check_generate,
+    check_padding,
+    guarded_generation,
+    ids_of_embeddings,
+    prompt_ids,
+)
 from .hooks import Override, add_after, add_before, is_pruned
 from .losses import PrunedLoss
 from .one_thread import OneThread
