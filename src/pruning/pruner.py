@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
@@ -21,6 +20,7 @@ from .annotation import Boxes, check_boxes
 from .cache_names import given_cache, with_cache
 from .checkpointing import is_checkpointed, refuse_checkpointing
 from .conversations import Conversations
+from .decoder_input import axis_positions, of_sequences
 from .eager import uncompiled
 from .forward_call import ForwardCall
 from .generate_guard import (
@@ -37,8 +37,6 @@ from .prefill import Prefill
 from .prefill_input import PrefillInput
 from .statistics import PrefillStatistics
 from .vision import VisionRecorder
-
-T = TypeVar("T")
 
 _PROMPTS = ("input_ids", "inputs_embeds")
 
@@ -208,9 +206,9 @@ class Pruner:
                 positions=positions,
                 attention_mask=mask,
                 cache=cache,
-                seeds=_of_sequences(self._seeds, embeddings),
+                seeds=of_sequences(self._seeds, embeddings),
                 rotary=rotary,
-                boxes=None if self._boxes is None else _of_sequences(self._boxes, embeddings),
+                boxes=None if self._boxes is None else of_sequences(self._boxes, embeddings),
                 vision=None if self._vision is None else self._vision.take,
                 additions=additions,
             )
@@ -274,35 +272,3 @@ def _passed_by(what: str) -> str:
         "replaced inside the block or called by their `forward` have none; open the block on the "
         "model as it is called"
     )
-
-
-def _of_sequences(of_samples: Sequence[T], embeddings: Tensor) -> list[T]:
-    """What is known of each sample for each sequence: beams of a sample follow one another.
-
-    Raises:
-        ValueError: the number of sequences is no multiple of the number of samples.
-    """
-    batch = len(embeddings)
-    if of_samples and batch % len(of_samples):
-        raise ValueError(
-            f"identify or annotate spoke of {len(of_samples)} samples, but the batch has {batch} "
-            "sequences: give one entry for each sample"
-        )
-    return [item for item in of_samples for _ in range(batch // len(of_samples))]
-
-
-def axis_positions(position_ids: Tensor | None, axes: int, embeddings: Tensor, past: int) -> Tensor:
-    """Position ids on each rotary axis, long `[A, B, S]`, from what a decoder is given.
-
-    Args:
-        position_ids: `[A, B, S]`, `[1 + A, B, S]` with text positions first, `[B, S]`, or None.
-        axes: A.
-        embeddings: `[B, S, E]`.
-        past: tokens seen before.
-    """
-    batch, length = embeddings.shape[:2]
-    if position_ids is None:
-        position_ids = torch.arange(past, past + length, device=embeddings.device)[None]
-    if position_ids.dim() == 3:
-        position_ids = position_ids[-axes:]
-    return position_ids.expand(axes, batch, length)
