@@ -287,6 +287,12 @@ class Prefill:
 
     # Result ------------------------------------------------------------------------------------
 
+    def text_left(self) -> tuple[Tensor, Tensor] | None:
+        """Text of the input, bool `[B, S]`, and of what is left; None where nothing was pruned."""
+        if self._input is None or self._sequence.rotary is None:
+            return None
+        return self._input.text.all, self._sequence.text.all
+
     def statistics(self) -> PrefillStatistics:
         """What the caches hold of this prefill, once every layer has run."""
         return PrefillStatistics(
