@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from published_rules import Image, coordinate_scores
 from torch import Tensor
 
 from ivcprune import cli
@@ -23,6 +22,7 @@ from ivcprune.pruning.statistics import PrefillStatistics
 from ivcprune.selectors.selection import Selection
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import VisualTokens
+from published_rules import Image, coordinate_scores
 
 DEPTH = 4
 

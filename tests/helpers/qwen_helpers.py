@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from mask_reference import Spy, masked
 from PIL import Image
-from pruning_helpers import generate
 
 from ivcprune.models.registry import family_of_model
 from ivcprune.policy import PruningPolicy
 from ivcprune.pruning.pruner import Pruner
 from ivcprune.testing.inputs import picture
+from mask_reference import Spy, masked
+from pruning_helpers import generate
 
 DEPTH = 4
 TOLERANCE = 1e-5

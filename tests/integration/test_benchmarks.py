@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_fixtures import FIXTURES, REFUSAL, Fixture
 from datasets import Dataset
 from omegaconf import OmegaConf
-from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
+from benchmark_fixtures import FIXTURES, REFUSAL, Fixture
 from ivcprune.configuration.build import build_source, compose
 from ivcprune.configuration.data_groups import data_groups
 from ivcprune.data.batch import decode
@@ -32,6 +31,7 @@ from ivcprune.metrics.scoring import Conventions, check_parser, published_readin
 from ivcprune.runs import results
 from ivcprune.runs.directory import new_status
 from ivcprune.runs.samples import SampleRow
+from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
 TABLE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 DOCS = Path(__file__).parents[2] / "docs" / "adding_a_benchmark.md"

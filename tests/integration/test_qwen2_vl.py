@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from pruning_helpers import batch, picture, ragged_batch
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
@@ -19,6 +18,7 @@ from ivcprune.models.registry import family_named
 from ivcprune.selectors import RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import Signal, VisualTokens
+from pruning_helpers import batch, picture, ragged_batch
 
 FAMILY = family_named("qwen2_vl")
 HALF = PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))})

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from visual_tokens_helpers import tokens_of
 
 from ivcprune.selectors import (
     AdaptiveTopUp,
@@ -22,6 +21,7 @@ from ivcprune.selectors import (
 )
 from ivcprune.selectors.adaptive import mass_before
 from ivcprune.testing.tokens import widened
+from visual_tokens_helpers import tokens_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,15 @@ import re
 
 import pytest
 import torch
-from deepseek_vl2_reference import Reference
-from pruning_helpers import batch, picture
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from deepseek_vl2_reference import Reference
 from ivcprune import prune
 from ivcprune.models.deepseek_vl2 import DeepseekVL2Config, DeepseekVL2ForConditionalGeneration
 from ivcprune.models.registry import family_named, family_of
 from ivcprune.testing.tiny import deepseek_vl2 as tiny
+from pruning_helpers import batch, picture
 
 FAMILY = family_named("deepseek_vl2")
 

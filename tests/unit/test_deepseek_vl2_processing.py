@@ -6,13 +6,13 @@ import json
 
 import pytest
 import torch
-from pruning_helpers import batch, chat, picture, ragged_batch
 from transformers import AutoProcessor
 
 from ivcprune.models.deepseek_vl2 import DeepseekVL2Processor
 from ivcprune.models.registry import family_named
 from ivcprune.testing import tiny_model
 from ivcprune.testing.tiny.tokenizer import byte_level_tokenizer
+from pruning_helpers import batch, chat, picture, ragged_batch
 
 FAMILY = family_named("deepseek_vl2")
 PUBLISHED = {

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from pruning_helpers import picture
 
 from ivcprune.models.deepseek_vl2 import DeepseekVL2ImageProcessor
 from ivcprune.models.deepseek_vl2.layout import image_blocks
@@ -19,6 +18,7 @@ from ivcprune.models.deepseek_vl2.tiling import (
     grids_of_sample,
     tile_grids,
 )
+from pruning_helpers import picture
 
 GRIDS = tile_grids()
 PUBLISHED = TileGeometry()

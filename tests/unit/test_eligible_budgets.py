@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from visual_tokens_helpers import tokens_of
 
 from ivcprune.selectors import IVCSelector, RandomSelector, Ranked, TopUp
+from visual_tokens_helpers import tokens_of
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import published_rules as rules
 import pytest
 
+import published_rules as rules
 from ivcprune.testing import golden
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import InternVLForConditionalGeneration
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
 from internvl_chat_checkpoint import (
     PUBLISHED,
     published_shapes,
@@ -14,9 +17,6 @@ from internvl_chat_checkpoint import (
     write_tiny_checkpoint,
     write_tokenizer,
 )
-from transformers import InternVLForConditionalGeneration
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
 from ivcprune.models.internvl.config import convert_config
 from ivcprune.models.internvl.conversion import convert_weights
 from ivcprune.models.internvl.tokenizer import load_tokenizer, token_ids

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_endpoint import Reply, completion, endpoint
 
 from ivcprune.judge import Case, ChatJudge, NoJudge, Verdict
 from ivcprune.judge.cache import ReplyCache
 from ivcprune.judge.client import ChatClient, JudgeError, JudgeRefusedError, _retry_after
 from ivcprune.judge.rubrics import RUBRICS, rubric_of
+from judge_endpoint import Reply, completion, endpoint
 
 LETTER = Case("1", "multiple_choice", "What is it?", ["cat", "dog"], ["B"], "a hound")
 YES_NO = Case("2", "yes_no", "Is it a dog?", [], ["Yes"], "it surely seems so")

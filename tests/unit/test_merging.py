@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from visual_tokens_helpers import tokens_of
 
 from ivcprune.selectors import (
     Among,
@@ -28,6 +27,7 @@ from ivcprune.selectors import (
 from ivcprune.selectors.clustering import density_peaks
 from ivcprune.selectors.merging import merged_into_nearest
 from ivcprune.selectors.selection import Selection
+from visual_tokens_helpers import tokens_of
 
 FIRST = FirstTokenSelector(keep=0.5)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from visual_tokens_helpers import tokens_of
 
 from ivcprune.selectors import (
     AnnotatedSelector,
@@ -34,6 +33,7 @@ from ivcprune.selectors import (
 from ivcprune.testing import RecordedSample, recorded_tokens
 from ivcprune.tokens import Signal
 from ivcprune.tokens.attention import Queries
+from visual_tokens_helpers import tokens_of
 
 
 def kept(selector, tokens, row=0):

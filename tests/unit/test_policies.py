@@ -7,14 +7,14 @@ from importlib.resources import files
 
 import pytest
 import torch
-from published_layouts import stage_shares
-from visual_tokens_helpers import tokens_of
 
 import ivcprune.conf
 from ivcprune import api
 from ivcprune.budget import average_share
 from ivcprune.models.registry import family_named
 from ivcprune.selectors import Per, Recycle, SparseVLMSelector, TopUp, Union
+from published_layouts import stage_shares
+from visual_tokens_helpers import tokens_of
 
 load_policy = cache(api.load_policy)  # composing takes a third of a second
 CONF = files(ivcprune.conf)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from prefill_limit import QWEN_7B, prefill_limit
-from published_layouts import CUTS, stage_shares, visual_input
-from visual_tokens_helpers import tokens_of
 
 from ivcprune import load_policy
 from ivcprune.budget import average_share
 from ivcprune.models.registry import family_named
 from ivcprune.selectors import SpreadSelector
+from prefill_limit import QWEN_7B, prefill_limit
+from published_layouts import CUTS, stage_shares, visual_input
+from visual_tokens_helpers import tokens_of
 
 COORDINATES = {
     "qwen2_5_vl": lambda middle: [middle.selector.first.members["ivc"]],

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from internvl_chat_checkpoint import PUBLISHED
 from test_deepseek_vl2_checkpoint import SMALL, TINY, published
 from torch import Tensor
 from transformers import AutoConfig, InternVLForConditionalGeneration
 
+from internvl_chat_checkpoint import PUBLISHED
 from ivcprune.models.deepseek_vl2 import DeepseekVL2ForConditionalGeneration
 from ivcprune.models.internvl.config import convert_config
 from ivcprune.models.internvl.conversion import convert_weights

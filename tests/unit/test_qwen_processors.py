@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qwen_helpers import clip
 from torch.nn.functional import interpolate
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
     Qwen2VLImageProcessorPil,
@@ -28,6 +27,7 @@ from ivcprune.models.registry import family_named
 from ivcprune.models.video_processors import Qwen2VideoProcessor, Qwen3VideoProcessor
 from ivcprune.testing.inputs import picture
 from ivcprune.testing.tiny.tokenizer import byte_level_tokenizer
+from qwen_helpers import clip
 
 PROCESSORS = {
     "qwen2_5_vl": ImageTextProcessor,

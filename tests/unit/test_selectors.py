@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from visual_tokens_helpers import tokens_of
 
 from ivcprune.api import load_policy
 from ivcprune.selectors import (
@@ -37,6 +36,7 @@ from ivcprune.selectors import (
 from ivcprune.selectors.coordinates import per_axis, published, section_aware
 from ivcprune.testing import RecordedSample, recorded_tokens
 from ivcprune.tokens import Signal
+from visual_tokens_helpers import tokens_of
 
 
 def kept(selector, tokens, row=0):

@@ -21,6 +21,13 @@ import pytest
 from datasets import Dataset
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+
+from ivcprune.configuration.build import compose
+from ivcprune.data.conversion import MISSING
+from ivcprune.data.files import FileSource, TsvSource
+from ivcprune.data.hub import HubSource
+from ivcprune.data.sample import FEATURES
+from ivcprune.data.sources import ScenesSource
 from source_formats import (
     CORRUPT,
     IMAGE,
@@ -35,13 +42,6 @@ from source_formats import (
     write_json,
     write_table,
 )
-
-from ivcprune.configuration.build import compose
-from ivcprune.data.conversion import MISSING
-from ivcprune.data.files import FileSource, TsvSource
-from ivcprune.data.hub import HubSource
-from ivcprune.data.sample import FEATURES
-from ivcprune.data.sources import ScenesSource
 
 SELECTION = {"_target_", "limit", "subset_seed"}
 SCORING = {"metrics", "parser"}

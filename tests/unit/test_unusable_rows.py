@@ -11,7 +11,6 @@ import pytest
 from datasets import Dataset, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from source_formats import IMAGE, NUMBERS, TEXT, Row, as_base64, png, stored, write_hub, write_table
 
 from ivcprune.data.adapters import Explode, InlineOptions, Lookup, Modulo, Part
 from ivcprune.data.batch import UnusableRowError, decode
@@ -20,6 +19,7 @@ from ivcprune.data.files import FileSource, TsvSource
 from ivcprune.data.hub import HubSource
 from ivcprune.data.sample import FEATURES
 from ivcprune.runs.results import scored_samples
+from source_formats import IMAGE, NUMBERS, TEXT, Row, as_base64, png, stored, write_hub, write_table
 
 COLUMNS: dict[str, Any] = {
     "id": "index", "image": "image", "question": "question", "answer": "answer",

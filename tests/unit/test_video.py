@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from source_formats import write_video
 
 from ivcprune.data import video
 from ivcprune.data.frames import FramesPerSecond, SegmentCentres, Timing, UniformFrames
 from ivcprune.data.video import read_frames
+from source_formats import write_video
 
 
 def brightness(frames: list[Image.Image]) -> list[int]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from visual_tokens_helpers import tokens_of
 
 from ivcprune.selectors import WindowFastVSelector
+from visual_tokens_helpers import tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
