@@ -77,8 +77,7 @@ class Override:
         copied = memo.get(id(self._model))
         if self._before is not None or copied is None:
             return deepcopy(self._before, memo)
-        method = getattr(type(copied), self._name)
-        return method.fget(copied) if isinstance(method, property) else method.__get__(copied)
+        return getattr(type(copied), self._name).__get__(copied)
 
     def remove(self) -> None:
         """What the model had in its place, if anything, is back."""
