@@ -31,9 +31,10 @@ def weights_at_hand(layer: nn.Module) -> Iterator[None]:
 def _transport(layer: Any) -> tuple[Callable[[], object], Callable[[], object]]:
     """What brings the weights of a layer, and what takes them away again."""
     hook: Any = getattr(layer, "_hf_hook", None)
-    if getattr(hook, "place_submodules", False) and any(p.is_meta for p in layer.parameters()):
+    weights = list(layer.parameters())
+    if getattr(hook, "place_submodules", False) and any(weight.is_meta for weight in weights):
         return partial(hook.pre_forward, layer), partial(hook.post_forward, layer, None)
-    if isinstance(layer, FSDPModule) and any(isinstance(p, DTensor) for p in layer.parameters()):
+    if isinstance(layer, FSDPModule) and any(isinstance(weight, DTensor) for weight in weights):
         return layer.unshard, layer.reshard
     return _nothing, _nothing
 
