@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
+
 from source_formats import png
 
 PICTURE = png(30, 20)

@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from pruning_helpers import batch, chat, picture, ragged_batch
 from transformers import DynamicCache
 
 from ivcprune import PruningPolicy, Stage, prune
@@ -14,6 +13,7 @@ from ivcprune.pruning.cache_names import with_cache
 from ivcprune.pruning.conversations import Conversations
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
+from pruning_helpers import batch, chat, picture, ragged_batch
 
 QWEN = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 POLICIES = [PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))}), PruningPolicy()]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pruning_helpers import batch, picture, ragged_batch
 from torch.nn.functional import cross_entropy
 from transformers import (
     CLIPVisionConfig,
@@ -25,6 +24,7 @@ from ivcprune.api import bind
 from ivcprune.models.registry import family_named, supported
 from ivcprune.selectors import MergeDropped, RandomSelector, Selector
 from ivcprune.testing import tiny_model
+from pruning_helpers import batch, picture, ragged_batch
 
 HALF = PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))})
 GREEDY = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}

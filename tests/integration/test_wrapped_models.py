@@ -19,6 +19,7 @@ from ivcprune.models.registry import family_of_model
 from ivcprune.models.wrappers import unwrapped
 from ivcprune.selectors import FastVSelector, PDropSelector, RandomSelector
 from ivcprune.testing import tiny_model
+from pruning_helpers import batch, picture
 
 HALF = PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))})
 FAMILY = "llava"  # of few modules: compiling it takes a second

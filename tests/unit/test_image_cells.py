@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from source_formats import as_base64, png
 
 from ivcprune.data.batch import decode
 from ivcprune.data.files import FileSource, TsvSource
 from ivcprune.data.hub import HubSource
 from ivcprune.data.image_cells import images_in
 from ivcprune.data.tables import TableSource
+from source_formats import as_base64, png
 
 PICTURE = png(30, 20)
 PLAIN = as_base64(PICTURE)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from source_formats import png
 
 from ivcprune.data.batch import _images
 from ivcprune.data.pictures import image_size, open_picture, to_rgb
+from source_formats import png
 
 RAMP = np.linspace(0, 1, 256).reshape(16, 16)
 

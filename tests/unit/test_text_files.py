@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from datasets import Dataset, Features, Json, Value
-from source_formats import Row, as_base64, png, write_hub, write_table
 
 from ivcprune.data.files import FileSource, TsvSource
 from ivcprune.data.hub import HubSource
 from ivcprune.data.tables import TableSource
+from source_formats import Row, as_base64, png, write_hub, write_table
 
 COLUMNS: dict[str, Any] = {"id": "n", "question": "q", "answer": "a"}
 
