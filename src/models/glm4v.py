@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 from transformers import Glm4vProcessor
 
@@ -45,11 +44,6 @@ class Glm4v(PositionGrids):
     def default_layer(self, depth: int) -> int:
         """16/28 of the depth (inferred)."""
         return max(1, round(depth * 16 / 28))
-
-    def frequency_axis(self, model: Any, n: int) -> Tensor:
-        """Sections of the frequencies turn with t, h and w; the rotary embedding names them."""
-        sections = torch.tensor(self.text_model(model).rotary_emb.mrope_section)
-        return torch.arange(len(sections)).repeat_interleave(sections)
 
     def rotate(self, attention: Any, states: Tensor, rotary: Rotary | None) -> Tensor:
         """The dense decoders turn neighbouring dimensions, those with experts turn halves.

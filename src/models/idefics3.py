@@ -110,7 +110,14 @@ def _image(sample: int, image: int, side: int, squares: Sequence[_Square]) -> li
 class TilesProcessor(Idefics3Processor):
     """`Idefics3Processor`; loads SmolVLM's checkpoints too, whose own class needs torchvision."""
 
-    def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> Any:
+    def prepare_inputs_layout(
+        self,
+        images: Any = None,
+        text: Any = None,
+        videos: Any = None,
+        audio: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Images of the whole batch, in order, also where a sample has none."""
         flat = [x for item in images for x in item] if _is_nested(images) else images
         return super().prepare_inputs_layout(images=flat, text=text, **kwargs)

@@ -37,8 +37,10 @@ class PositionGrids(Family):
 
     def frequency_axis(self, model: Any, n: int) -> Tensor:
         """M-RoPE turns consecutive sections of the frequencies with t, h and w."""
-        config: Any = self.text_model(model).config
-        sections = config.rope_parameters["mrope_section"]
+        decoder: Any = self.text_model(model)
+        sections = decoder.config.rope_parameters.get("mrope_section")
+        if sections is None:
+            sections = decoder.rotary_emb.mrope_section  # the default of the architecture
         return torch.arange(len(sections)).repeat_interleave(torch.tensor(sections))
 
     def token_kinds(self, config: Any, inputs: Mapping[str, Any]) -> Tensor:
