@@ -156,6 +156,7 @@ class Pruner:
                 cache=cache,
                 seeds=_of_sequences(self._seeds, embeddings),
                 rotary=rotary,
+                norm=partial(self._family.final_norm, self._decoder),
                 boxes=None if self._boxes is None else _of_sequences(self._boxes, embeddings),
                 vision=None if self._vision is None else self._vision.take,
                 additions=additions,

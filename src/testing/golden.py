@@ -21,7 +21,7 @@ from ..api import load_policy
 from ..models.blocks import Block, visual_tokens
 from ..models.deepseek_vl2 import layout, tiling
 from ..models.internvl.pictures import Picture, picture_blocks
-from ..pruning.live_signals import TextTokens
+from ..pruning.text_tokens import TextTokens
 from ..selectors import signals_of
 from ..selectors.base import mask_of
 from ..tokens.visual import VisualTokens
@@ -98,11 +98,10 @@ class GoldenFamily:
         index = torch.arange(case["S"])[None]
         end = case["img_start"] + case["img_len"]
         text = (index < case["img_start"]) | (index >= end)
-        after = index >= end + self.text_skip
         values = torch.from_numpy(arrays[f"{case['id']}/values"].astype(np.float32))[None]
         return RecordedSignals(
             values=values,
-            text=TextTokens(text, after, [int(text.sum())], [int(after.sum())]),
+            text=TextTokens.behind(text, [end - 1], self.text_skip),
             valid=torch.ones_like(text),
         )
 
