@@ -148,6 +148,12 @@ class Family(ABC):
         rotary: Rotary = decoder.rotary_emb(hidden, positions)
         return rotary
 
+    def final_norm(self, decoder: Any, states: Tensor) -> Tensor:
+        """Hidden states `[..., E]` behind the norm that ends the decoder, on their own device."""
+        norm: nn.Module = decoder.norm
+        normed: Tensor = norm(states.to(device_of(norm, states.device)))
+        return normed.to(states.device)
+
     def layer_additions(
         self, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], dict[int, Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -14,11 +15,13 @@ from ..models.rotary import Rotary, each_rotary
 from ..tokens.attention import AttentionInputs, Queries
 from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
 from .offloaded import weights_at_hand
-from .repack import Repack
+from .text_tokens import TextTokens
 from .vision import VisionRecord
 
 T = TypeVar("T")
 
+RATERS: TextSpan = "following_image"
+"""The text that may rate an image: all that sees it, as in SparseVLM's official code."""
 _CHUNK = 2**24
 """Most text similarities held at once when raters are chosen."""
 
@@ -64,40 +67,6 @@ class LayerCache:
 
 
 @dataclass(frozen=True, eq=False)
-class TextTokens:
-    """Where the text of the current sequence is.
-
-    Attributes:
-        all: every text token, bool `[B, S]`.
-        after_image: those after the sample's last visual token, bool `[B, S]`.
-        n_all, n_after: their numbers per sample, as Python ints.
-    """
-
-    all: Tensor
-    after_image: Tensor
-    n_all: list[int]
-    n_after: list[int]
-
-    def repacked(self, repack: Repack) -> TextTokens:
-        """The same text in the sequence after a stage."""
-        return replace(
-            self, all=repack.take_mask(self.all), after_image=repack.take_mask(self.after_image)
-        )
-
-    def slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
-        """See `tokens.Signals.text_slots`."""
-        mask, counts = self.all, self.n_all
-        if span == "after_image":
-            counts = [after or n for after, n in zip(self.n_after, self.n_all, strict=True)]
-            empty = torch.tensor([not after for after in self.n_after])
-            empty = empty.to(mask.device, non_blocking=True)
-            mask = torch.where(empty[:, None], self.all, self.after_image)
-        width = max(counts, default=0)
-        slots = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
-        return slots, mask.gather(1, slots)
-
-
-@dataclass(frozen=True, eq=False)
 class InputSignals:
     """What stays the same for all stages of a prefill: the input of the language model.
 
@@ -106,21 +75,23 @@ class InputSignals:
         text: the text of the input.
         visual: the visual tokens of the input.
         vision: what the vision tower did, or None where no stage asks for it.
+        norm: the norm that ends the language model, of states `[..., E]`.
     """
 
     embeddings: Tensor | None
     text: TextTokens
     visual: VisualTokens
     vision: VisionRecord | None
+    norm: Callable[[Tensor], Tensor]
 
     @cached_property
     def rates(self) -> Tensor:
-        """Which text tokens after the image are raters, bool `[B, L]`; see `VisualTokens.raters`.
+        """Which text tokens behind the image are raters, bool `[B, L]`; see `VisualTokens.raters`.
 
         Where the similarities are all alike, all of them are.
         """
         assert self.embeddings is not None
-        slots, mask = self.text.slots("after_image")
+        slots, mask = self.text.slots(RATERS)
         rows = torch.arange(len(slots), device=slots.device)[:, None]
         text = self.embeddings[rows, slots].float().transpose(1, 2)
         tokens = self.visual.regroup("sample")
@@ -181,11 +152,24 @@ class LiveSignals:
             values = self.family.cached_values(cache.layer, *cache.stored())
         return values[:, :, cache.past :].to(self.next.hidden.device), self.valid_mask
 
+    def sequence_keys(self, rope: bool) -> Tensor:
+        cache = _ran(self.previous_cache, "keys")
+        if rope:
+            with weights_at_hand(cache.layer):
+                keys = self.family.cached_keys(cache.layer, *cache.stored())[:, :, cache.past :]
+        else:
+            keys = self._unrotated_keys(_ran(self.previous, "keys").where_it_runs())
+        return keys.to(self.next.hidden.device)
+
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)
 
+    def text_places(self, span: TextSpan) -> tuple[Tensor, Tensor]:
+        # the text keeps its order through all stages
+        return self.input.text.slots(span)
+
     def text_counts(self) -> list[int]:
-        return self.text.n_all
+        return self.text.counts["all"]
 
     def last_token(self) -> Queries:
         mask = self.valid_mask
@@ -193,7 +177,7 @@ class LiveSignals:
         return Queries(last, torch.ones_like(last, dtype=torch.bool))
 
     def raters(self) -> Queries:
-        slots, mask = self.text.slots("after_image")
+        slots, mask = self.text.slots(RATERS)
         # the text keeps its order through all stages
         return Queries(slots, mask & self.input.rates.to(mask.device))
 
@@ -221,6 +205,9 @@ class LiveSignals:
     def hidden(self) -> Tensor:
         return self.next.hidden
 
+    def final_norm(self, states: Tensor) -> Tensor:
+        return self.input.norm(states)
+
     def embeddings(self) -> Tensor:
         assert self.input.embeddings is not None
         return self.input.embeddings.to(self.next.hidden.device)
@@ -231,6 +218,9 @@ class LiveSignals:
     def vision_attention(self, queries: VisionQueries, depth: VisionDepth) -> Tensor:
         received = self._vision().attention_received(queries, depth)
         return received.to(self.next.hidden.device)
+
+    def vision_keys(self, depth: VisionDepth, rope: bool) -> Tensor:
+        return self._vision().keys(depth, rope).to(self.next.hidden.device)
 
     # Parts -------------------------------------------------------------------------------------
 
@@ -258,7 +248,8 @@ class LiveSignals:
 
     def _unrotated_keys(self, source: LayerInput) -> Tensor:
         """Only of the current sequence: what earlier turns have cached is rotated."""
-        return self.family.keys(source.layer, source.hidden, None)
+        with weights_at_hand(source.layer):
+            return self.family.keys(source.layer, source.hidden, None)
 
     def _vision(self) -> VisionRecord:
         if self.input.vision is None:

@@ -16,12 +16,16 @@ from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
 from ..tokens.visual import Copies, Signal, VisualTokens
 from .insertion import Insertion
-from .live_signals import InputSignals, LayerInput, LiveSignals, TextTokens
+from .live_signals import InputSignals, LayerInput, LiveSignals
 from .prefill_caches import PrefillCaches
 from .prefill_input import PrefillInput, input_tokens, padding_mask
 from .repack import Repack
 from .sequence import PackedSequence
 from .statistics import PrefillStatistics
+from .text_tokens import TextTokens
+
+_ANEW = frozenset({Signal.ATTENTION_PREVIOUS, Signal.KEYS})
+"""Signals that may project what the previous layer was given once more."""
 
 
 class Prefill:
@@ -78,6 +82,7 @@ class Prefill:
             text=self._sequence.text,
             visual=self._tokens,
             vision=None if given.vision is None else given.vision(self._tokens),
+            norm=given.norm,
         )
 
     def _input_sequence(self, given: PrefillInput) -> PackedSequence:
@@ -85,7 +90,7 @@ class Prefill:
         batch, length = given.embeddings.shape[:2]
         device = given.embeddings.device
         self._n_visual = [0] * batch
-        last_visual = [-1 - self._family.text_skip] * batch
+        last_visual = [-1] * batch
         for block in given.blocks:
             self._n_visual[block.sample] += len(block.cell)
             end = block.start + len(block.cell) - 1
@@ -97,16 +102,14 @@ class Prefill:
             text = valid.clone()
         if self._tokens is not None:
             text &= ~_in_sequence(self._tokens, self._tokens.valid, text)
-        first = torch.tensor(last_visual, device=device)[:, None] + self._family.text_skip
-        after = text & (torch.arange(length, device=device) > first)
-        n_text, n_after = torch.stack([text.sum(1), after.sum(1)]).tolist()
-        self._n_text: list[int] = n_text
-        n_real = [t + v for t, v in zip(n_text, self._n_visual, strict=True)]
+        tokens = TextTokens.behind(text, last_visual, self._family.text_skip)
+        self._n_text = tokens.counts["all"]
+        n_real = [t + v for t, v in zip(self._n_text, self._n_visual, strict=True)]
         is_full = all(n == length for n in n_real)
         if is_full:
             self._caches.without_padding()
         return PackedSequence(
-            text=TextTokens(text, after, n_text, n_after),
+            text=tokens,
             valid=None if is_full else valid,
             positions=given.positions[0],
             rotary=None,
@@ -135,7 +138,7 @@ class Prefill:
             rotary = self._rotary(kwargs)
         self._previous = None
         following = self._stages.get(index + 1)
-        if following is not None and Signal.ATTENTION_PREVIOUS in following.needs:
+        if following is not None and following.needs & _ANEW:
             self._previous = LayerInput(self._layers[index], hidden, rotary)
         if self._sequence.rotary is None:
             return hidden, dict(kwargs)

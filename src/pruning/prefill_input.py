@@ -28,6 +28,7 @@ class PrefillInput:
         cache: written by the decoder; may hold earlier turns.
         seeds: one integer per batch element, or none.
         rotary: the rotary embedding of new position ids, see `Family.rotary`.
+        norm: the norm that ends the language model, see `Family.final_norm`.
         boxes: annotated boxes of each batch element, or None.
         vision: gives what the vision tower did for the visual tokens, if a stage asks for it.
         additions: what is added to the output of a layer, `[B, S, E]`, by layer.
@@ -40,6 +41,7 @@ class PrefillInput:
     cache: Cache
     seeds: Sequence[int]
     rotary: Callable[[Tensor, Tensor], Rotary]
+    norm: Callable[[Tensor], Tensor]
     boxes: Sequence[Boxes] | None = None
     vision: Callable[[VisualTokens], VisionRecord | None] | None = None
     additions: Mapping[int, Tensor] = field(default_factory=dict)

@@ -109,7 +109,8 @@ class Pruner:
             block.enter_context(uncompiled())
             self._add_hooks(block)
             block.push(guarded_generation(self._model, self._generating))
-            if self._policy.stages and self._core is not self._model:
+            has_loss = self._core is not self._model and hasattr(self._model, "loss_function")
+            if self._policy.stages and has_loss:
                 own = "_loss_function"
                 loss = Override(self._model, "loss_function", self._loss.compute, own)
                 block.callback(loss.remove)
@@ -210,6 +211,7 @@ class Pruner:
                 cache=cache,
                 seeds=of_sequences(self._seeds, embeddings),
                 rotary=rotary,
+                norm=partial(self._family.final_norm, self._decoder),
                 boxes=None if self._boxes is None else of_sequences(self._boxes, embeddings),
                 vision=None if self._vision is None else self._vision.take,
                 additions=additions,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..models.rotary import Rotary, each_pair, each_rotary
 from .insertion import Insertion
-from .live_signals import TextTokens
 from .repack import Repack
+from .text_tokens import TextTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,8 @@ class PackedSequence:
         """The same on another device: that of the layer about to run."""
         if device == self.positions.device:
             return self
-        text = self.text
         return PackedSequence(
-            text=replace(text, all=text.all.to(device), after_image=text.after_image.to(device)),
+            text=self.text.each(lambda x: x.to(device)),
             valid=None if self.valid is None else self.valid.to(device),
             positions=self.positions.to(device),
             rotary=None
@@ -58,7 +57,7 @@ class PackedSequence:
     def packed(self, repack: Repack, rotary: Rotary) -> PackedSequence:
         """What a stage leaves of it; `rotary` is the embedding until here."""
         return PackedSequence(
-            text=self.text.repacked(repack),
+            text=self.text.each(repack.take_mask),
             valid=repack.valid,
             positions=repack.take(self.positions),
             rotary=each_rotary(repack.take, rotary),
@@ -87,11 +86,7 @@ class PackedSequence:
         new = insertion.join(torch.zeros_like(self.text.all), torch.ones_like(insertion.valid))
         joined = {i: insertion.join_nothing(x) for i, x in self.joined.items()}
         return PackedSequence(
-            text=replace(
-                self.text,
-                all=insertion.join_nothing(self.text.all),
-                after_image=insertion.join_nothing(self.text.after_image),
-            ),
+            text=self.text.each(insertion.join_nothing),
             valid=insertion.repack.valid,
             positions=join(self.positions, before.positions),
             rotary=each_pair(join, self.rotary, rotary),

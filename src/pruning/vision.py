@@ -14,11 +14,21 @@ from ..models.base import Family
 from ..models.vision_towers.base import AttentionInput, TowerCall, VisionTower
 from ..models.vision_towers.places import places
 from ..models.vision_towers.received import Received
-from ..tokens.visual import Signal, VisionDepth, VisionQueries, VisualTokens
+from ..tokens.visual import (
+    FROM_VISION_TOWER,
+    Signal,
+    VisionDepth,
+    VisionQueries,
+    VisualTokens,
+)
 
-_DEPTHS: dict[Signal, VisionDepth] = {
-    Signal.VISION_ATTENTION_EARLY: "early",
-    Signal.VISION_ATTENTION_LATE: "late",
+_ATTENTION: dict[VisionDepth, Signal] = {
+    "early": Signal.VISION_ATTENTION_EARLY,
+    "late": Signal.VISION_ATTENTION_LATE,
+}
+_KEYS: dict[VisionDepth, Signal] = {
+    "early": Signal.VISION_KEYS_EARLY,
+    "late": Signal.VISION_KEYS_LATE,
 }
 _KINDS = 2
 """Images and videos: a prefill has at most one call of the tower for each."""
@@ -31,15 +41,24 @@ class VisionRecord:
     those in their padding among them.
     """
 
-    def __init__(self, tower: VisionTower, calls: Sequence[TowerCall], place: Tensor) -> None:
+    def __init__(
+        self,
+        tower: VisionTower,
+        calls: Sequence[TowerCall],
+        place: Tensor,
+        needs: frozenset[Signal] = FROM_VISION_TOWER,
+    ) -> None:
         """A record of these calls.
 
         Args:
+            needs: what may be asked; what nothing is left to come from is dropped at once.
             place: of the token in each cell of the tables among the tokens of all calls, long
                 `[B, M]`; for padding, the number after all.
         """
         self._tower, self._calls, self._place = tower, calls, place
+        self._needs = needs
         self._features: Tensor | None = None
+        self._keys: dict[tuple[VisionDepth, bool], Tensor] = {}
         self._received: dict[VisionDepth, Received] = {}
 
     @torch.no_grad()
@@ -69,10 +88,28 @@ class VisionRecord:
         return self._received[depth].of(queries)
 
     def _attention_received(self, call: TowerCall, depth: VisionDepth) -> Received:
-        given = call.attention.pop(depth, None)  # what the scores came from may go
-        if given is None:
-            raise ValueError(_not_recorded(f"vision_attention_{depth}"))
+        given = self._given(call, depth, _ATTENTION[depth])
+        if _KEYS[depth] not in self._needs:
+            del call.attention[depth]  # what the scores came from may go
         return self._tower.received(call, self._tower.attention[depth], given)
+
+    @torch.no_grad()
+    def keys(self, depth: VisionDepth, rope: bool) -> Tensor:
+        """See `tokens.Signals.vision_keys`; `[B, M, H, D]`, 0 as in `features`."""
+        if (depth, rope) not in self._keys:
+            layer = self._tower.attention[depth]
+            pieces = [
+                self._tower.keys(call, layer, self._given(call, depth, _KEYS[depth]), rope)
+                for call in self._calls
+            ]
+            self._keys[depth, rope] = self._table(pieces)
+        return self._keys[depth, rope]
+
+    def _given(self, call: TowerCall, depth: VisionDepth, signal: Signal) -> AttentionInput:
+        given = call.attention.get(depth)
+        if given is None:
+            raise ValueError(_not_recorded(signal))
+        return given
 
     def _table(self, pieces: Sequence[Tensor]) -> Tensor:
         """Tokens of each call `[T, ...]` as a table `[B, M, ...]`."""
@@ -108,8 +145,8 @@ class VisionRecorder:
         hooks: list[tuple[nn.Module, Any]] = [(tower.module, self._begin)]
         if Signal.FEATURES in self._needs:
             hooks.append((tower.projector, self._keep_projected))
-        for signal, depth in _DEPTHS.items():
-            if signal in self._needs:
+        for depth in _ATTENTION:
+            if {_ATTENTION[depth], _KEYS[depth]} & self._needs:
                 hooks.append((tower.attention[depth], partial(self._keep_attention, depth)))
         return hooks
 
@@ -137,7 +174,7 @@ class VisionRecorder:
         calls = calls[-len(layout.kinds(tokens.rows)) :]
         counts = [self._tower.counts(call) for call in calls]
         place = places(tokens.rows, counts, layout)
-        return VisionRecord(self._tower, calls, place.to(tokens.device))
+        return VisionRecord(self._tower, calls, place.to(tokens.device), self._needs)
 
     # Hooks -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
+from .dart import DARTSelector
 from .divprune import DivPruneSelector
 from .feather import FeatherSelector, GridSelector
 from .foreground import RefineSelector, SeedSelector, similarity_received
@@ -30,6 +31,7 @@ __all__ = [
     "BorderSelector",
     "Budget",
     "CornersSelector",
+    "DARTSelector",
     "DiagonalSelector",
     "DivPruneSelector",
     "EvenMassSelector",

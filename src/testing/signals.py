@@ -8,7 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..pruning.live_signals import InputSignals, TextTokens
+from ..pruning.live_signals import RATERS, InputSignals
+from ..pruning.text_tokens import TextTokens
 from ..tokens.attention import AttentionInputs, Queries
 from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries
 
@@ -32,6 +33,8 @@ class RecordedSignals:
         tower: outputs of the vision tower, `[B, M, E_vision]`.
         tower_attention: `[B, 2, 2, M]`; the second axis is the class token or the mean over all
             patches, the third is early or late.
+        tower_keys: `[B, 2, 2, H, M, D]`; the second axis is early or late, the third unrotated or
+            rotated.
     """
 
     values: Tensor
@@ -44,6 +47,7 @@ class RecordedSignals:
     input: InputSignals | None = None
     tower: Tensor | None = None
     tower_attention: Tensor | None = None
+    tower_keys: Tensor | None = None
 
     def sequence_values(self) -> tuple[Tensor, Tensor]:
         return self.values, self.valid
@@ -51,18 +55,24 @@ class RecordedSignals:
     def next_values(self) -> Tensor:
         return _recorded(self.coming, "values of the layer about to run")
 
+    def sequence_keys(self, rope: bool) -> Tensor:
+        return _recorded(self.keys, "keys")[:, 0, int(rope)]
+
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)
 
+    def text_places(self, span: TextSpan) -> tuple[Tensor, Tensor]:
+        return _recorded(self.input, "embeddings").text.slots(span)
+
     def text_counts(self) -> list[int]:
-        return self.text.n_all
+        return self.text.counts["all"]
 
     def last_token(self) -> Queries:
         last = torch.full_like(self.valid[:, :1], self.valid.shape[1] - 1, dtype=torch.long)
         return Queries(last, torch.ones_like(last, dtype=torch.bool))
 
     def raters(self) -> Queries:
-        slots, mask = self.text.slots("after_image")
+        slots, mask = self.text.slots(RATERS)
         return Queries(slots, mask & _recorded(self.input, "embeddings").rates)
 
     def attention_inputs(
@@ -77,6 +87,9 @@ class RecordedSignals:
     def hidden(self) -> Tensor:
         return _recorded(self.states, "hidden states")
 
+    def final_norm(self, states: Tensor) -> Tensor:
+        return _recorded(self.input, "final norm").norm(states)
+
     def embeddings(self) -> Tensor:
         return _recorded(_recorded(self.input, "embeddings").embeddings, "embeddings")
 
@@ -86,6 +99,10 @@ class RecordedSignals:
     def vision_attention(self, queries: VisionQueries, depth: VisionDepth) -> Tensor:
         received = _recorded(self.tower_attention, "vision attention")
         return received[:, int(queries == "mean"), int(depth == "late")]
+
+    def vision_keys(self, depth: VisionDepth, rope: bool) -> Tensor:
+        keys = _recorded(self.tower_keys, "keys of the vision tower")
+        return keys[:, int(depth == "late"), int(rope)].transpose(1, 2)
 
 
 def _recorded(what: T | None, name: str) -> T:

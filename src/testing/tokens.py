@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.blocks import Block, visual_tokens
-from ..pruning.live_signals import InputSignals, TextTokens
+from ..pruning.live_signals import InputSignals
+from ..pruning.text_tokens import TextTokens
 from ..tokens.visual import Signal, VisualTokens
 from .signals import RecordedSignals
 
@@ -61,6 +62,7 @@ class RecordedSample:
             "tower": (5, n_visual),
             "tower_attention": (2, 2, n_visual),
             "coming": (2, 4, self.length),
+            "tower_keys": (2, 2, 2, 4, n_visual),
         }
         return {n: torch.randn(*shape, generator=generator) for n, shape in shapes.items()}
 
@@ -75,10 +77,9 @@ class RecordedSample:
         return torch.cat(pieces, dim=1)
 
     def text(self) -> Tensor:
-        """All text tokens, and those after the images that may ask, bool `[2, S]`."""
+        """All text tokens, bool `[S]`."""
         place = torch.arange(self.length)
-        end = self.length - self.after
-        return torch.stack([(place < self.before) | (place >= end), place >= end + TEXT_SKIP])
+        return (place < self.before) | (place >= self.length - self.after)
 
     def blocks(self, number: int, padding: int) -> list[Block]:
         """Its images as batch element `number`, behind `padding` tokens of padding."""
@@ -127,8 +128,8 @@ def _signals(
     samples: Sequence[RecordedSample], tokens: VisualTokens, length: int
 ) -> RecordedSignals:
     values = [s.value_vectors().transpose(1, 2) for s in samples]
-    text_masks, after = _left_padded([s.text() for s in samples], length).unbind(1)
-    text = TextTokens(text_masks, after, text_masks.sum(1).tolist(), after.sum(1).tolist())
+    is_text = _left_padded([s.text() for s in samples], length)
+    text = TextTokens.behind(is_text, [length - s.after - 1 for s in samples], TEXT_SKIP)
     others = [sample.other_signals() for sample in samples]
 
     def sequence(name: str) -> Tensor:
@@ -151,10 +152,16 @@ def _signals(
         queries=sequence("queries"),
         keys=sequence("keys"),
         states=sequence("states"),
-        input=InputSignals(sequence("embeddings"), text, tokens, None),
+        input=InputSignals(sequence("embeddings"), text, tokens, None, _unit_norm),
         tower=visual("tower").transpose(1, 2),
         tower_attention=visual("tower_attention"),
+        tower_keys=visual("tower_keys").transpose(-1, -2),
     )
+
+
+def _unit_norm(states: Tensor) -> Tensor:
+    """A root mean square norm with weights of 1."""
+    return nn.functional.rms_norm(states, states.shape[-1:])
 
 
 def _left_padded(pieces: Sequence[Tensor], length: int, filling: int = 0) -> Tensor:

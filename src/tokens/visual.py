@@ -76,14 +76,43 @@ class VisualTokens(TokenRows):
         `after_image` is the prompt after the sample's last visual token; samples without any such
         text fall back to all of their text.
         """
-        return self.memoise(("text_values", span), lambda: self._gather_text(span))
-
-    def _gather_text(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         signals = self._require(Signal.VALUES)
-        values, _ = signals.sequence_values()
-        slots, mask = signals.text_slots(span)
-        rows = values[self.sample[:, None], :, slots[self.sample]].transpose(1, 2)
-        return rows, mask[self.sample]
+        return self.memoise(
+            ("text_values", span),
+            lambda: self._text_vectors(signals.sequence_values()[0], signals.text_slots(span)),
+        )
+
+    def keys(self, *, rope: bool = True) -> Tensor:
+        """Keys of the visual tokens in the layer that ran last, `[R, H_kv, N, D]`.
+
+        Args:
+            rope: as attention uses them; False leaves them unrotated, which projects them anew.
+        """
+        keys = self._sequence_keys(rope)
+        return keys[self.sample[:, None], :, self.slot].transpose(1, 2)
+
+    def text_keys(
+        self, span: TextSpan = "after_image", *, rope: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Keys of the text of each row's sample, `[R, H_kv, L, D]`, and a mask `[R, L]`."""
+        signals = self._require(Signal.KEYS)
+        return self._text_vectors(self._sequence_keys(rope), signals.text_slots(span))
+
+    def _sequence_keys(self, rope: bool) -> Tensor:
+        signals = self._require(Signal.KEYS)
+        return self.memoise(("keys", rope), lambda: signals.sequence_keys(rope))
+
+    def _text_vectors(
+        self, of_sequence: Tensor, text: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """As `_of_text`, of vectors `[B, H, S, D]` of each head: `[R, H, L, D]`."""
+        vectors, mask = self._of_text(of_sequence.transpose(1, 2), text)
+        return vectors.transpose(1, 2), mask
+
+    def _of_text(self, of_sequence: Tensor, text: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `[B, S, ...]` holds at slots of text, for each row, and the mask of the slots."""
+        slots, mask = (x.to(of_sequence.device)[self.sample] for x in text)
+        return of_sequence[self.sample[:, None], slots], mask
 
     @property
     def all_with_text(self) -> bool:
@@ -118,6 +147,28 @@ class VisualTokens(TokenRows):
             over: the softmax runs over all keys that the query may see, or only over the visual
                 tokens of the row.
         """
+        return self._attention(queries, layer, rope, over, each_head=False)
+
+    def head_attention(
+        self,
+        queries: Literal["last", "raters"] | Queries = "last",
+        *,
+        layer: AttentionLayer = "previous",
+        rope: bool = True,
+        over: AttentionOver = "sequence",
+    ) -> Tensor:
+        """As `attention`, of each head by itself: `[R, H, Q, N]` float32."""
+        return self._attention(queries, layer, rope, over, each_head=True)
+
+    def _attention(
+        self,
+        queries: Literal["last", "raters"] | Queries,
+        layer: AttentionLayer,
+        rope: bool,
+        over: AttentionOver,
+        *,
+        each_head: bool,
+    ) -> Tensor:
         wanted = Signal.ATTENTION_PREVIOUS if layer == "previous" else Signal.ATTENTION_NEXT
         signals = self._require(wanted)
         asking = signals.last_token() if queries == "last" else queries
@@ -125,9 +176,10 @@ class VisualTokens(TokenRows):
             asking = self.raters()
         inputs = signals.attention_inputs(asking, layer, rope)
         if over == "image":
-            return inputs.over_tokens(self.sample, self.slot, self.valid).to(self.device)
-        rows = inputs.over_sequence().to(self.device)
-        return rows[self.sample[:, None], :, self.slot].transpose(1, 2)
+            rows = inputs.over_tokens(self.sample, self.slot, self.valid, each_head=each_head)
+            return rows.to(self.device)
+        rows = inputs.over_sequence(each_head=each_head).to(self.device).movedim(-1, 1)
+        return rows[self.sample[:, None], self.slot].movedim(1, -1)
 
     def raters(self) -> Queries:
         """Text tokens of each sample that resemble its image (SparseVLM), `[B, Q]`.
@@ -144,13 +196,32 @@ class VisualTokens(TokenRows):
         """
         return self._require(Signal.VALUES_NEXT).next_values()
 
-    def hidden(self) -> Tensor:
-        """Inputs of the layer about to run, `[R, N, E]`."""
-        return self._require(Signal.HIDDEN).hidden()[self.sample[:, None], self.slot]
+    def hidden(self, *, normed: bool = False) -> Tensor:
+        """Inputs of the layer about to run, `[R, N, E]`.
+
+        Args:
+            normed: behind the norm that ends the language model.
+        """
+        signals = self._require(Signal.HIDDEN)
+        states = signals.hidden()[self.sample[:, None], self.slot]
+        return signals.final_norm(states) if normed else states
+
+    def text_hidden(
+        self, span: TextSpan = "after_image", *, normed: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The same of the text of each row's sample, `[R, L, E]`, and a mask `[R, L]`."""
+        signals = self._require(Signal.HIDDEN)
+        states, mask = self._of_text(signals.hidden(), signals.text_slots(span))
+        return signals.final_norm(states) if normed else states, mask
 
     def embeddings(self) -> Tensor:
         """Inputs of the language model, `[R, N, E]`."""
         return self._require(Signal.EMBEDDINGS).embeddings()[self.sample[:, None], self.index]
+
+    def text_embeddings(self, span: TextSpan = "after_image") -> tuple[Tensor, Tensor]:
+        """The same of the text of each row's sample, `[R, L, E]`, and a mask `[R, L]`."""
+        signals = self._require(Signal.EMBEDDINGS)
+        return self._of_text(signals.embeddings(), signals.text_places(span))
 
     def features(self) -> Tensor:
         """Outputs of the vision tower, `[R, N, E_vision]`; merged patches are averaged."""
@@ -169,6 +240,20 @@ class VisualTokens(TokenRows):
         early, late = Signal.VISION_ATTENTION_EARLY, Signal.VISION_ATTENTION_LATE
         signals = self._require(early if depth == "early" else late)
         return signals.vision_attention(queries, depth)[self.sample[:, None], self.ordinal]
+
+    def vision_keys(self, *, depth: VisionDepth = "late", rope: bool = True) -> Tensor:
+        """Keys of each token in a layer of the vision tower, `[R, H, N, D]` (H, D: the tower's).
+
+        Merged patches are averaged; tokens that no picture has (newlines, separators) are 0.
+
+        Args:
+            depth: an early or a late layer, which the model family names.
+            rope: as the tower's attention uses them; False leaves out the rotation of towers that
+                have one. Keys that are normalised are so in both.
+        """
+        early, late = Signal.VISION_KEYS_EARLY, Signal.VISION_KEYS_LATE
+        keys = self._require(early if depth == "early" else late).vision_keys(depth, rope)
+        return keys[self.sample[:, None], self.ordinal].transpose(1, 2)
 
     def _require(self, signal: Signal) -> Signals:
         if self.signals is None:

@@ -18,8 +18,14 @@ from ivcprune.tokens import FROM_VISION_TOWER, VisualTokens
 
 SIGNALS = [(queries, depth) for queries in ("cls", "mean") for depth in ("early", "late")]
 
+KEYS = [("keys", depth, rope) for depth in ("early", "late") for rope in (False, True)]
+
 Picture = dict[Any, Tensor]
-"""By (queries, depth) what its tokens receive `[T]`; by "features" their features `[T, E]`."""
+"""By (queries, depth) what its tokens receive `[T]`; by "features" their features `[T, E]`; by
+("keys", depth, rope) their keys `[T, H, D]`."""
+
+Observed = dict[str, list[Tensor]]
+"""Of each picture, by depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,8 @@ class Probe(Selector):
         tables: Picture = {"features": tokens.features()}
         for queries, depth in SIGNALS:
             tables[queries, depth] = tokens.vision_attention(queries, depth=depth)
+        for key in KEYS:
+            tables[key] = tokens.vision_keys(depth=key[1], rope=key[2]).transpose(1, 2)
         self.found.append(
             [
                 {name: table[row, :count] for name, table in tables.items()}
@@ -46,10 +54,10 @@ class Probe(Selector):
 def eager_pictures(model: Any, inputs: Mapping[str, Any]) -> list[Picture]:
     """Every picture that a forward call encodes, in the order of encoding."""
     tower = family_of_model(model).vision_tower(family_of_model(model).core(model))
-    with _eager(model), _observed(tower.attention) as weights, torch.no_grad():
+    with _eager(model), _observed(tower.attention) as (weights, keys), torch.no_grad():
         if hasattr(tower.module, "merger"):
-            return _packed(model, inputs, tower.module, weights)
-        return _batched(model, inputs, weights)
+            return _packed(model, inputs, tower, weights, keys)
+        return _batched(model, inputs, weights, keys)
 
 
 def on_canvas(pictures: Sequence[Picture], grids: Sequence[tuple[int, int]]) -> list[Picture]:
@@ -91,9 +99,10 @@ def _eager(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _observed(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
-    """The weights `[P, P]` of each picture in these layers, heads averaged."""
-    weights: dict[str, list[Tensor]] = {depth: [] for depth in layers}
+def _observed(layers: Mapping[str, nn.Module]) -> Iterator[tuple[Observed, Observed]]:
+    """Each picture's weights `[P, P]` in these layers, heads averaged; its keys `[P, H, D]`."""
+    weights: Observed = {depth: [] for depth in layers}
+    keys: Observed = {depth: [] for depth in layers}
     source = sys.modules[type(layers["late"]).__module__]
     eager = source.eager_attention_forward
 
@@ -101,16 +110,21 @@ def _observed(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Tensor
         result = eager(layer, *args, **kwargs)
         for depth in (depth for depth, each in layers.items() if each is layer):
             weights[depth] += result[1].mean(dim=1).unbind()
+            keys[depth] += args[1].transpose(1, 2).unbind()
         return result
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "eager_attention_forward", observed)
-        yield weights
+        yield weights, keys
 
 
-def _packed(model: Any, inputs: Any, tower: Any, weights: dict[str, list[Tensor]]) -> list[Picture]:
+def _packed(
+    model: Any, inputs: Any, offered: Any, weights: Observed, keys: Observed
+) -> list[Picture]:
     """Qwen's towers: the order of tokens is read off what the merger does before it is undone."""
+    tower = offered.module
     given: list[Tensor] = []
+    projected: Observed = {depth: [] for depth in offered.attention}
     own: list[Tensor] = []
     ordered: list[Tensor] = []
     hooks = [
@@ -119,6 +133,12 @@ def _packed(model: Any, inputs: Any, tower: Any, weights: dict[str, list[Tensor]
         ),
         tower.register_forward_hook(lambda _, args, out: ordered.append(out.pooler_output)),
     ]
+    for depth, layer in offered.attention.items():
+
+        def keep(_: Any, args: Any, out: Tensor, depth: str = depth) -> None:
+            projected[depth].append(out.unflatten(-1, (3, tower.config.num_heads, -1))[:, 1])
+
+        hooks.append(layer.qkv.register_forward_hook(keep))
     model(**inputs)
     for hook in hooks:
         hook.remove()
@@ -132,12 +152,16 @@ def _packed(model: Any, inputs: Any, tower: Any, weights: dict[str, list[Tensor]
     for queries, depth in SIGNALS:
         patches = torch.cat([picture.mean(dim=0) for picture in weights[depth]])
         flat[queries, depth] = patches.view(start, 4).mean(dim=1)[order]
+    for name in KEYS:
+        _, depth, rope = name
+        of_patches = torch.cat(keys[depth]) if rope else torch.cat(projected[depth])
+        flat[name] = of_patches.unflatten(0, (start, 4)).mean(dim=1)[order]
     sizes = [len(picture) // 4 for picture in weights["late"]]
     split = {name: x.split(sizes) for name, x in flat.items()}
     return [{name: split[name][i] for name in split} for i in range(len(sizes))]
 
 
-def _batched(model: Any, inputs: Any, weights: dict[str, list[Tensor]]) -> list[Picture]:
+def _batched(model: Any, inputs: Any, weights: Observed, keys: Observed) -> list[Picture]:
     """Squares of patches in raster order become tokens; CLIP and InternViT have a class token."""
     result = model.model.vision_tower(
         pixel_values=inputs["pixel_values"], output_hidden_states=True
@@ -160,6 +184,9 @@ def _batched(model: Any, inputs: Any, weights: dict[str, list[Tensor]]) -> list[
     pictures: list[Picture] = []
     for i, states in enumerate(hidden):
         picture: Picture = {"features": merged(states)}
+        for name in KEYS:  # these towers do not rotate
+            own = keys[name[1]][i][first:]
+            picture[name] = merged(own.flatten(1)).unflatten(-1, own.shape[1:])
         for depth in ("early", "late"):
             rows = weights[depth][i]
             picture["mean", depth] = merged(rows[first:, first:].mean(dim=0))[:, 0]

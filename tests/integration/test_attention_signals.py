@@ -35,6 +35,9 @@ class Probe(Selector):
             for layer in ("previous", "next")
             for name, queries in {"last": "last", "raters": "raters", "several": several}.items()
         }
+        for (name, layer), (queries, mean) in rows.items():
+            each = tokens.head_attention(queries, layer=layer)
+            torch.testing.assert_close(each.mean(dim=1), mean, atol=1e-6, rtol=0, msg=name)
         self.found.append((tokens, rows, tokens.raters()))
         return tokens.valid
 
@@ -177,7 +180,7 @@ def test_raters_are_the_text_tokens_that_resemble_the_image(family):
     for sample in range(len(raters.slots)):
         rows = tokens.sample == sample
         visual = given[0][sample, tokens.index[rows][tokens.valid[rows]]]
-        slots, mask = tokens.signals.text_slots("after_image")
+        slots, mask = tokens.signals.text_slots("following_image")
         text = slots[sample][mask[sample]]
         received = (visual @ given[0][sample, text].T).softmax(dim=-1).mean(dim=0)
         expected = text[received > received.mean()].tolist()

@@ -15,6 +15,7 @@ from ivcprune.models.vision_towers.base import AttentionInput, TowerCall
 from ivcprune.models.vision_towers.places import CanvasLayout, Layout, places
 from ivcprune.models.vision_towers.received import Received, received, received_in_segments
 from ivcprune.pruning.vision import VisionRecord
+from ivcprune.tokens import FROM_VISION_TOWER, Signal
 from ivcprune.tokens.rows import Row
 
 SCALING = 0.7
@@ -192,7 +193,7 @@ class TestPlaces:
 
 
 class CountingTower:
-    """Scores and features of a call are what it kept; counts how often it is asked."""
+    """Scores, keys and features of a call are what it kept; counts how often it is asked."""
 
     attention = {"early": None, "late": None}  # noqa: RUF012
     asked = 0
@@ -204,6 +205,13 @@ class CountingTower:
     def received(self, call, layer, given):
         self.asked += 1
         return Received(given.hidden, -given.hidden)
+
+    def keys(self, call, layer, given, rope):
+        self.asked += 1
+        return given.hidden[:, None, None] * (10 if rope else 1)
+
+
+NO_KEYS = FROM_VISION_TOWER - {Signal.VISION_KEYS_EARLY, Signal.VISION_KEYS_LATE}
 
 
 class TestRecord:
@@ -218,7 +226,7 @@ class TestRecord:
 
     @pytest.fixture
     def record(self, calls):
-        return VisionRecord(CountingTower(), calls, torch.tensor([[0, 2], [1, 3]]))
+        return VisionRecord(CountingTower(), calls, torch.tensor([[0, 2], [1, 3]]), NO_KEYS)
 
     def test_tables_by_sample_and_number(self, record):
         assert record.features().tolist() == [[[1], [3]], [[2], [0]]]
@@ -233,9 +241,19 @@ class TestRecord:
         assert record._tower.asked == 4  # of two calls each, features and scores
         assert all(call.projected is None and not call.attention for call in calls)
 
+    def test_keys_and_scores_come_from_the_same_input(self, calls):
+        record = VisionRecord(CountingTower(), calls, torch.tensor([[0, 2], [1, 3]]))
+        record.attention_received("cls", "late")
+        for _ in range(2):
+            assert record.keys("late", False)[..., 0, 0].tolist() == [[1, 3], [2, 0]]
+            assert record.keys("late", True)[..., 0, 0].tolist() == [[10, 30], [20, 0]]
+        assert record._tower.asked == 6  # of two calls each: scores, and keys of both kinds
+
     def test_what_was_not_recorded(self, record, calls):
         with pytest.raises(ValueError, match=r"'vision_attention_early' .* was not recorded"):
             record.attention_received("cls", "early")
         calls[0].projected = None
+        with pytest.raises(ValueError, match=r"'vision_keys_early' .* was not recorded"):
+            record.keys("early", True)
         with pytest.raises(ValueError, match=r"'features' .* was not recorded"):
             record.features()

@@ -79,6 +79,14 @@ class VisionTower(ABC):
         Every picture is a softmax of its own, as in the tower.
         """
 
+    @abstractmethod
+    def keys(self, call: TowerCall, layer: nn.Module, given: AttentionInput, rope: bool) -> Tensor:
+        """Keys of each token in a layer, merged patches averaged, `[T, H, D]`.
+
+        Args:
+            rope: as attention uses them; False leaves out the tower's rotation, if it has one.
+        """
+
     def counts(self, call: TowerCall) -> list[int]:
         """Visual tokens of each picture of a call."""
         return [-(-height // self.merge) * -(-width // self.merge) for height, width in call.grids]

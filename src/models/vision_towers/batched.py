@@ -51,6 +51,11 @@ class BatchedTower(VisionTower):
         scores = received(queries, keys, layer.scale, class_token=self._class_token)
         return scores.each(lambda x: self._merged(call, x[..., None])[:, 0])
 
+    def keys(self, call: TowerCall, layer: Any, given: AttentionInput, rope: bool) -> Tensor:
+        keys = self._heads(layer, layer.k_proj(given.hidden), "k_norm").transpose(1, 2)
+        patches = keys[:, int(self._class_token) :].flatten(2)
+        return self._merged(call, patches).unflatten(-1, keys.shape[2:])
+
     def _merged(self, call: TowerCall, patches: Tensor) -> Tensor:
         """Patches `[n, P, E]` as tokens `[T, E]`; at the edge, squares may be incomplete."""
         images = patches.transpose(1, 2).unflatten(2, call.grids[0])

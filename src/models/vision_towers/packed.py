@@ -42,21 +42,34 @@ class PackedTower(VisionTower):
         return self._in_input_order(call, merged)
 
     def received(self, call: TowerCall, layer: Any, given: AttentionInput) -> Received:
-        states = layer.qkv(given.hidden).unflatten(-1, (3, layer.num_heads, -1))
-        cos, sin = given.arguments["position_embeddings"]
-        queries, keys = (
-            rotate(x.transpose(0, 1)[None], (cos[None], sin[None]))[0]
-            for x in states[:, :2].unbind(dim=1)
-        )
+        queries, keys = (_rotated(x, given) for x in _projections(layer, given)[:2])
         lengths: list[int] = given.arguments["cu_seqlens"].diff().tolist()
         patches = received_in_segments(queries, keys, lengths, layer.scaling)
         return patches.each(
             lambda x: self._in_input_order(call, x.view(-1, self.merge**2).mean(dim=1))
         )
 
+    def keys(self, call: TowerCall, layer: Any, given: AttentionInput, rope: bool) -> Tensor:
+        keys = _projections(layer, given)[1]
+        if rope:
+            keys = _rotated(keys, given)
+        merged = keys.transpose(0, 1).unflatten(0, (-1, self.merge**2)).mean(dim=1)
+        return self._in_input_order(call, merged)
+
     def _in_input_order(self, call: TowerCall, tokens: Tensor) -> Tensor:
         """Tokens `[T, ...]` from the tower's own order."""
         return tokens
+
+
+def _projections(layer: Any, given: AttentionInput) -> tuple[Tensor, ...]:
+    """Queries, keys and values, `[H, P, D]` each."""
+    states: Tensor = layer.qkv(given.hidden).unflatten(-1, (3, layer.num_heads, -1))
+    return states.permute(1, 2, 0, 3).unbind()
+
+
+def _rotated(states: Tensor, given: AttentionInput) -> Tensor:
+    cos, sin = given.arguments["position_embeddings"]
+    return rotate(states[None], (cos[None], sin[None]))[0]
 
 
 class WindowedTower(PackedTower):
