@@ -9,9 +9,9 @@ from torch import nn
 from .configuration.build import compose_policy
 from .models.base import Family
 from .models.registry import family_named, family_of_model
+from .models.token_rules import TokenRule, token_rules, with_rule
 from .models.wrappers import unwrapped
 from .policy import BoundPolicy, PruningPolicy
-from .pruning.kv_cache import check_caches
 from .pruning.pruner import Pruner
 
 if TYPE_CHECKING:
@@ -52,13 +52,16 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """
     family.check(config)
     decoder = config.get_text_config()
-    if policy.stages:
-        check_caches(decoder)
+    if not policy.stages:
+        return policy.bind(decoder.num_hidden_layers, 0, (), family.rotary_axes)
+    rules = token_rules(decoder, family.token_rules)
     return policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
         rotary_axes=family.rotary_axes,
+        cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
+        readable=with_rule(rules, TokenRule.CACHED),
     )
 
 

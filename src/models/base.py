@@ -19,6 +19,7 @@ from transformers import (
 
 from .blocks import WHOLE, Area, Block
 from .rotary import Rotary, rotate
+from .token_rules import TokenRule
 from .vision_towers.base import VisionTower
 
 SELECTION_LAYER = "ivcprune_selection_layer"
@@ -35,6 +36,8 @@ class Family(ABC):
             vision token, and the one after it, which the published code skips too).
         rotary_axes: 1, or 3 for M-RoPE.
         spare_layers: layers whose cache the published method leaves full.
+        token_rules: what its decoders' layers keep of a token, by the name of their type; models
+            with layers of other types are refused.
     """
 
     name: ClassVar[str]
@@ -42,6 +45,7 @@ class Family(ABC):
     text_skip: ClassVar[int] = 2
     rotary_axes: ClassVar[int] = 1
     spare_layers: ClassVar[tuple[int, ...]] = ()
+    token_rules: ClassVar[Mapping[str, TokenRule]] = {"full_attention": TokenRule.CACHED}
 
     def core(self, model: Any) -> nn.Module:
         """The module whose forward receives `input_ids` and the image sizes."""

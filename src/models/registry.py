@@ -16,6 +16,7 @@ from .llava import Llava
 from .llava_onevision.family import LlavaOnevision
 from .qwen.qwen2_5_vl import Qwen25VL
 from .qwen.qwen2_vl import Qwen2VL
+from .qwen.qwen3_5 import Qwen35, Qwen35Moe
 from .qwen.qwen3_vl import Qwen3VL
 
 FAMILIES: tuple[Family, ...] = (
@@ -25,6 +26,8 @@ FAMILIES: tuple[Family, ...] = (
     LlavaOnevision(),
     Qwen25VL(),
     Qwen2VL(),
+    Qwen35(),
+    Qwen35Moe(),
     Qwen3VL(),
 )
 """Of this package; sorted by name."""

@@ -9,9 +9,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from ..models.rotary import Rotary
+from ..models.token_rules import holds_tokens
 from .kv_cache import PrunedLayer, concatenate_valid
 from .masks import MaskFactory
 from .prefill import Prefill
+from .states import state_mask
 
 
 class ForwardCall:
@@ -51,13 +53,22 @@ class ForwardCall:
         """
         layer = self._layer(index)
         if layer is None:
-            return kwargs
+            return self._for_state(index, hidden, kwargs)
         past = layer.stored
         layer.valid = self._extend(layer.valid, past, hidden)
         if not layer.altered:
             return kwargs
         mask = self._masks.mask(hidden, past, layer.valid)
         return {**kwargs, "attention_mask": mask, "position_ids": None}
+
+    def _for_state(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A layer that keeps a state of the sequence never sees what was dropped before it."""
+        prefill = self.prefill
+        if prefill is None or not prefill.pruned or self._cache is None:
+            return kwargs
+        if holds_tokens(self._cache.layers[index]):
+            return kwargs
+        return {**kwargs, "attention_mask": state_mask(prefill.valid, hidden)}
 
     def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
         """The rotary embedding at contiguous positions; layers alike share it."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from ..models.token_rules import holds_tokens
 from .cache_names import given_cache
 from .hooks import Override
 
@@ -155,7 +156,7 @@ def _option(default: Any, kwargs: Mapping[str, Any], name: str) -> Any:
 
 def _check_cache(cache: Cache | None) -> None:
     for layer in cache.layers if cache is not None else []:
-        if not isinstance(layer, DynamicLayer) or layer.is_sliding:
+        if holds_tokens(layer) and (not isinstance(layer, DynamicLayer) or layer.is_sliding):
             raise ValueError(
                 f"the cache holds a {type(layer).__name__}: pruning needs a DynamicCache of "
                 "full-attention layers"

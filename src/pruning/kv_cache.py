@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
+from ..models.token_rules import holds_tokens
 from .repack import Repack
 
 
@@ -81,36 +82,16 @@ class PrunedLayer(DynamicLayer):
 
 
 def stored_length(layer: Any) -> int:
-    """Entries that a cache layer really holds per sequence."""
-    if not layer.is_initialized or layer.keys.numel() == 0:
+    """Entries that a cache layer really holds per sequence; none where it keeps a state."""
+    if not holds_tokens(layer) or not layer.is_initialized or layer.keys.numel() == 0:
         return 0
     return int(layer.keys.shape[-2])
 
 
-def check_caches(config: Any) -> None:
-    """Refuse a decoder some of whose layers cache anything but every token.
+def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> dict[int, PrunedLayer]:
+    """The layers of a dynamic cache by number, which this turns into `PrunedLayer`s in place.
 
-    Args:
-        config: of the decoder.
-
-    Raises:
-        ValueError: naming the kind of layer.
-    """
-    layers = DynamicCache(config=config).layers
-    others = [i for i, layer in enumerate(layers) if type(layer) is not DynamicLayer]
-    if others:
-        kind = type(layers[others[0]]).__name__
-        window = getattr(config, "sliding_window", None)
-        what = f"attends in a sliding window of {window} tokens" if window else f"has a {kind}"
-        raise ValueError(
-            f"the text model ({config.model_type}) {what} in {len(others)} of its "
-            f"{config.num_hidden_layers} layers, from layer {others[0]} on: pruning needs layers "
-            "of full attention, whose caches hold every token; use policy none, or another model"
-        )
-
-
-def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> list[PrunedLayer]:
-    """The layers of a dynamic cache, which this turns into `PrunedLayer`s in place.
+    Layers that keep a state of the sequence are left as they are, and out of what is returned.
 
     Args:
         cache: layers that are not pruned yet hold every token seen so far.
@@ -120,14 +101,12 @@ def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> list[Prun
     Raises:
         ValueError: the cache is not made of plain dynamic layers (static, sliding, quantised).
     """
-    layers: list[PrunedLayer] = []
-    for index in range(depth):
-        layer = cache.layers[index] if index < len(cache.layers) else DynamicLayer()
-        if not isinstance(layer, PrunedLayer):
-            layer = _prunable(layer, index, valid)
-        layers.append(layer)
-    cache.layers[:] = layers
-    return layers
+    missing = range(len(cache.layers), depth)
+    cache.layers.extend(DynamicLayer() for _ in missing)
+    for index, layer in enumerate(cache.layers):
+        if holds_tokens(layer) and not isinstance(layer, PrunedLayer):
+            cache.layers[index] = _prunable(layer, index, valid)
+    return {i: layer for i, layer in enumerate(cache.layers) if isinstance(layer, PrunedLayer)}
 
 
 def _prunable(layer: object, index: int, valid: Tensor | None) -> PrunedLayer:

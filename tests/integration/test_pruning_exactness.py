@@ -10,6 +10,7 @@ import torch
 
 from ivcprune import load_policy, prune
 from ivcprune.models.registry import family_of_model, supported
+from ivcprune.models.token_rules import TokenRule, token_rules, with_rule
 from ivcprune.policy import PruningPolicy, Stage
 from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import (
@@ -29,6 +30,8 @@ from pruning_helpers import batch, generate, picture, ragged_batch
 
 DEPTH = 4
 TOLERANCE = 1e-5
+SHIFT = {"qwen3_5": 1, "qwen3_5_moe": 1}
+"""Stages of these families stand so many layers later: those before have no attention."""
 
 
 def ivc_prune(keep=0.5):
@@ -38,8 +41,27 @@ def ivc_prune(keep=0.5):
 
 def enter(model, policy):
     family = family_of_model(model)
-    bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
+    shift = SHIFT.get(family.name, 0)
+    rules = token_rules(model.config.get_text_config(), family.token_rules)
+    bound = moved(policy, shift).bind(
+        DEPTH + shift,
+        2 + shift,
+        family.spare_layers,
+        family.rotary_axes,
+        cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
+        readable=with_rule(rules, TokenRule.CACHED),
+    )
     return Pruner(model, family, bound), bound
+
+
+def moved(policy, by):
+    """The policy with its numbered layers, but for the input, moved by so many."""
+    stages = {
+        name: replace(s, layer=s.layer + by) if isinstance(s.layer, int) and s.layer else s
+        for name, s in policy.stages.items()
+    }
+    spare = policy.spare_layers and tuple(layer + by for layer in policy.spare_layers)
+    return replace(policy, stages=stages, spare_layers=spare)
 
 
 def spied(policy):
@@ -79,7 +101,7 @@ def assert_equals_mask_reference(model, inputs, policy):
 )
 def model_and_processor(request):
     family, backend = request.param
-    model, processor = tiny_model(family, depth=DEPTH)
+    model, processor = tiny_model(family, depth=DEPTH + SHIFT.get(family, 0))
     model.set_attn_implementation(backend)
     return model, processor
 

@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from . import deepseek_vl2, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl
+from . import (
+    deepseek_vl2,
+    internvl,
+    llava,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_vl,
+)
 
 _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "deepseek_vl2": deepseek_vl2.build,
@@ -17,6 +26,8 @@ _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "llava_onevision": llava_onevision.build,
     "qwen2_5_vl": qwen2_5_vl.build,
     "qwen2_vl": qwen2_vl.build,
+    "qwen3_5": qwen3_5.build,
+    "qwen3_5_moe": qwen3_5.build_moe,
     "qwen3_vl": qwen3_vl.build,
 }
 """By family; each takes the number of decoder layers."""
