@@ -10,7 +10,6 @@ import torch
 
 from ivcprune import load_policy, prune
 from ivcprune.models.registry import family_of_model, supported
-from ivcprune.models.token_rules import TokenRule, token_rules, with_rule
 from ivcprune.policy import PruningPolicy, Stage
 from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import (
@@ -25,13 +24,12 @@ from ivcprune.selectors import (
     Union,
 )
 from ivcprune.testing import tiny_model
+from layer_helpers import HYBRID, cached, readable
 from mask_reference import Spy, masked
 from pruning_helpers import batch, generate, picture, ragged_batch
 
 DEPTH = 4
 TOLERANCE = 1e-5
-SHIFT = {"qwen3_5": 1, "qwen3_5_moe": 1}
-"""Stages of these families stand so many layers later: those before have no attention."""
 
 
 def ivc_prune(keep=0.5):
@@ -41,15 +39,14 @@ def ivc_prune(keep=0.5):
 
 def enter(model, policy):
     family = family_of_model(model)
-    shift = SHIFT.get(family.name, 0)
-    rules = token_rules(model.config.get_text_config(), family.token_rules)
-    bound = moved(policy, shift).bind(
-        DEPTH + shift,
-        2 + shift,
+    by = int(family.name in HYBRID)  # past the first layer, which has no attention
+    bound = moved(policy, by).bind(
+        len(family.layers(model)),
+        2 + by,
         family.spare_layers,
         family.rotary_axes,
-        cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
-        readable=with_rule(rules, TokenRule.CACHED),
+        cached=cached(model),
+        readable=readable(model),
     )
     return Pruner(model, family, bound), bound
 
@@ -101,7 +98,7 @@ def assert_equals_mask_reference(model, inputs, policy):
 )
 def model_and_processor(request):
     family, backend = request.param
-    model, processor = tiny_model(family, depth=DEPTH + SHIFT.get(family, 0))
+    model, processor = tiny_model(family, depth=DEPTH + 2 * (family in HYBRID))
     model.set_attn_implementation(backend)
     return model, processor
 
