@@ -54,6 +54,11 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     decoder = config.get_text_config()
     if not policy.stages:
         return policy.bind(decoder.num_hidden_layers, 0, (), family.rotary_axes)
+    if policy.positions == "reassign" and family.rotary_by_type:
+        raise ValueError(
+            f"PruningPolicy.positions is 'reassign', which is not offered for {family.name!r}: its "
+            "layers have a rotary embedding for each of their types; use positions='keep'"
+        )
     rules = token_rules(decoder, family.token_rules)
     return policy.bind(
         depth=decoder.num_hidden_layers,

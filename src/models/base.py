@@ -38,6 +38,10 @@ class Family(ABC):
         spare_layers: layers whose cache the published method leaves full.
         token_rules: what its decoders' layers keep of a token, by the name of their type; models
             with layers of other types are refused.
+        own_masks: whether its core makes the masks of all layers, by the type of the layer and not
+            causal alone: pruned layers get their rows and columns, rather than new ones, and the
+            padding mask is the core's.
+        rotary_by_type: whether layers of each type have a rotary embedding of their own.
     """
 
     name: ClassVar[str]
@@ -46,6 +50,8 @@ class Family(ABC):
     rotary_axes: ClassVar[int] = 1
     spare_layers: ClassVar[tuple[int, ...]] = ()
     token_rules: ClassVar[Mapping[str, TokenRule]] = {"full_attention": TokenRule.CACHED}
+    own_masks: ClassVar[bool] = False
+    rotary_by_type: ClassVar[bool] = False
 
     def core(self, model: Any) -> nn.Module:
         """The module whose forward receives `input_ids` and the image sizes."""

@@ -11,6 +11,7 @@ from torch import nn
 from ..checks import one_line
 from .base import Family
 from .deepseek_vl2 import DeepseekVL2
+from .gemma3 import Gemma3
 from .internvl.family import InternVL
 from .llava import Llava
 from .llava_onevision.family import LlavaOnevision
@@ -21,6 +22,7 @@ from .qwen.qwen3_vl import Qwen3VL
 
 FAMILIES: tuple[Family, ...] = (
     DeepseekVL2(),
+    Gemma3(),
     InternVL(),
     Llava(),
     LlavaOnevision(),

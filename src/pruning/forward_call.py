@@ -14,6 +14,7 @@ from .kv_cache import PrunedLayer, concatenate_valid
 from .masks import MaskFactory
 from .prefill import Prefill
 from .states import state_mask
+from .windows import OwnMasks
 
 
 class ForwardCall:
@@ -26,11 +27,12 @@ class ForwardCall:
         attention_mask: Any,
         positions: Tensor,
         rotary: Callable[[Tensor, Tensor], Rotary],
+        own_masks: OwnMasks | None,
     ) -> None:
         self.prefill: Prefill | None = None
         self._cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
-        self._masks = MaskFactory(config)
+        self._masks, self._own_masks = MaskFactory(config), own_masks
         self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
         self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
 
@@ -56,9 +58,15 @@ class ForwardCall:
             return self._for_state(index, hidden, kwargs)
         past = layer.stored
         layer.valid = self._extend(layer.valid, past, hidden)
+        given, origin = kwargs.get("attention_mask"), self.prefill and self.prefill.origin
+        if self._own_masks is not None:
+            self._own_masks.extend(layer, past, hidden, origin)
         if not layer.altered:
             return kwargs
-        mask = self._masks.mask(hidden, past, layer.valid)
+        if self._own_masks is None or given is None:  # None: every token sees all before it
+            mask = self._masks.mask(hidden, past, layer.valid)
+        else:
+            mask = self._own_masks.mask(given, layer, origin, layer.valid)
         return {**kwargs, "attention_mask": mask, "position_ids": None}
 
     def _for_state(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Prefill:
             layers,
             padding_mask(given.attention_mask, required=bool(self._stages)),
             repeats=bool(self._stages) and policy.cache == "recomputed",
+            indexed=family.own_masks,
         )
         self._input_length = given.embeddings.shape[1]
         self._previous: LayerInput | None = None
@@ -59,6 +60,11 @@ class Prefill:
     def valid(self) -> Tensor | None:
         """Real tokens of the current sequence, bool `[B, S]`, or None for all."""
         return self._sequence.valid
+
+    @property
+    def origin(self) -> Tensor | None:
+        """Slot of the input that each token comes from, long `[B, S]`; None for all in order."""
+        return self._sequence.origin
 
     @property
     def pruned(self) -> bool:
@@ -235,6 +241,11 @@ class Prefill:
         copies, added = None, selection.added
         n_added = [0] if added is None else added.valid.sum(dim=1).tolist()
         if added is not None and any(n_added):
+            if self._family.own_masks:
+                raise ValueError(
+                    f"stages.{stage.name}: {type(stage.selector).__name__} adds tokens, which have "
+                    f"no place in the masks of the family {self._family.name!r}"
+                )
             n_kept = self._n_real(counts)
             insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
             source = tokens.slot.gather(1, added.origin)

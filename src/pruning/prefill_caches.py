@@ -24,15 +24,22 @@ class PrefillCaches:
     """
 
     def __init__(
-        self, cache: Cache, layers: nn.ModuleList, seen_valid: Tensor | None, repeats: bool
+        self,
+        cache: Cache,
+        layers: nn.ModuleList,
+        seen_valid: Tensor | None,
+        *,
+        repeats: bool,
+        indexed: bool,
     ) -> None:
         """The caches as they are before this prefill.
 
         Args:
+            indexed: entries need to know where they were, see `PrunedLayer.index`.
             repeats: layers may be run again, from the states of now.
         """
         self.seen_valid = seen_valid
-        self._cache, self._layers = cache, layers
+        self._cache, self._layers, self._indexed = cache, layers, indexed
         self._past = [stored_length(layer) for layer in cache.layers]
         self._past += [0] * (len(layers) - len(self._past))
         self._prunable: dict[int, PrunedLayer] = {}
@@ -62,7 +69,9 @@ class PrefillCaches:
 
     def make_prunable(self) -> None:
         """Entries can be dropped from now on."""
-        self._prunable = prunable_layers(self._cache, len(self._layers), self.seen_valid)
+        self._prunable = prunable_layers(
+            self._cache, len(self._layers), self.seen_valid, self._indexed
+        )
 
     def pruned(self, index: int) -> PrunedLayer | None:
         """A layer that entries can be dropped of; None where it holds none of tokens."""

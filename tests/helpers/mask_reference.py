@@ -77,6 +77,11 @@ def masked(
             seen[:, :length] = padding & ~hidden_from(index, decoding=past > 0)
             causal = torch.ones(queries, total, dtype=torch.bool).tril(past)
             allowed = seen[:, None, None] & causal
+            given = kwargs.get("attention_mask")
+            if is_whole(given):
+                # windows and blocks are the model's own; a sliding cache lacks the first columns
+                own = given if given.dtype is torch.bool else given == 0
+                allowed = seen[:, None, None, total - own.shape[-1] :] & own
             lowest = torch.finfo(args[0].dtype).min
             mask = torch.zeros(allowed.shape, dtype=args[0].dtype).masked_fill(~allowed, lowest)
             return args, {**kwargs, "attention_mask": mask}
@@ -91,6 +96,11 @@ def masked(
                 skips = policy.stages and i >= policy.stages[0].layer
                 stack.enter_context(skipping(mixer, left) if skips else nullcontext())
         yield
+
+
+def is_whole(mask: Any) -> bool:
+    """Whether a mask tells which token sees which."""
+    return isinstance(mask, Tensor) and mask.dim() == 4
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from . import (
     deepseek_vl2,
+    gemma3,
     internvl,
     llava,
     llava_onevision,
@@ -21,6 +22,7 @@ from . import (
 
 _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "deepseek_vl2": deepseek_vl2.build,
+    "gemma3": gemma3.build,
     "internvl": internvl.build,
     "llava": llava.build,
     "llava_onevision": llava_onevision.build,
