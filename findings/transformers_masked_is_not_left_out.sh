@@ -2,13 +2,14 @@
 # transformers 5.24.0: a masked token is as good as absent in Llama, but not in Qwen3-Next and
 # LFM2
 # Input: twelve tokens, of which three in the middle are masked by attention_mask; and the nine
-# others alone, with the position ids that they had. Small models with random weights, float64.
+# others alone, with the position ids that they had. Small models with random weights, float32.
 # Expected: the same logits after the last token, as for models of attention alone: a mask says
 # that a token is not there. Left padding, the same mechanism, is exact in all three.
-# Seen: Llama agrees to 1e-9. In the gated delta net of Qwen3-Next a masked token still decays the
-# state that all later tokens read, and in the short convolution of LFM2 it keeps its place in the
-# window, so that neighbours are no neighbours. What is tried with masks (pruning, ablations,
-# packed batches) is not what happens when the tokens are taken out.
+# Seen: Llama agrees to 1e-5 of the logits. In the gated delta net of Qwen3-Next a masked token
+# still decays the state that all later tokens read, and in the short convolution of LFM2 it keeps
+# its place in the window, so that neighbours are no neighbours (here by 3.3 and 0.27, of logits
+# up to 3). What is tried with masks (pruning, ablations, packed batches) is not what happens when
+# the tokens are taken out.
 # Documented: no; attention_mask is described as "mask to avoid performing attention on padding
 # token indices" for these models, too. Issue 1272 of fla-org/flash-linear-attention reports the
 # decay in another library.
@@ -39,7 +40,7 @@ torch.set_num_threads(1)
 SIZES = {
     "vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
     "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": None,
-    "bos_token_id": None, "eos_token_id": None,
+    "bos_token_id": None, "eos_token_id": None, "initializer_range": 0.2,
 }
 LINEAR = {
     "head_dim": 16, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
@@ -53,7 +54,7 @@ MODELS = {
 }
 for name, make in MODELS.items():
     torch.manual_seed(0)
-    model = make().double().eval()
+    model = make().eval()
     ids, places = torch.randint(0, 50, (1, 12)), torch.arange(12)[None]
     mask = torch.ones(1, 12, dtype=torch.long)
     mask[0, 4:7] = 0
@@ -71,8 +72,9 @@ for name, make in MODELS.items():
         torch.cat([pad, places], dim=1),
         torch.cat([pad, torch.ones_like(ids)], dim=1),
     )
-    exact = bool((padded - whole).abs().max() < 1e-9)
-    same = bool((masked - left_out).abs().max() < 1e-9)
+    tiny = 1e-5 * whole.abs().max()
+    exact = bool((padded - whole).abs().max() < tiny)
+    same = bool((masked - left_out).abs().max() < tiny)
     print(f"{name}: left padding is exact: {exact}; masked equals left out: {same}")
 PYTHON
 

@@ -126,9 +126,30 @@ def _film_of_file(path: Path) -> _Film:
         if not container.streams.video:
             raise ValueError(f"{path} holds no frames")
         stream = container.streams.video[0]
-        total = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
-        rate = float(stream.average_rate or UNKNOWN_RATE)
-    return _Film(path, total, rate, partial(_decode, path))
+        shown = [
+            None if packet.pts is None else float(packet.pts * packet.time_base)
+            for packet in container.demux(stream)
+            if packet.size > 0 and not packet.is_discard
+        ]
+        rate = _rate(
+            float(stream.average_rate or UNKNOWN_RATE), [t for t in shown if t is not None]
+        )
+    return _Film(path, len(shown), rate, partial(_decode, path))
+
+
+def _rate(said: float, times: Sequence[float]) -> float:
+    """Frames a second: what the container says, unless its frames stand otherwise.
+
+    Of a variable rate, Matroska and AVI name that of their clock: seven frames over six seconds
+    would count as a quarter of a second.
+
+    Args:
+        times: of the frames, in seconds, in any order.
+    """
+    steps = len(times) - 1
+    span = max(times, default=0.0) - min(times, default=0.0)
+    # a frame's length is left to how containers count the last one
+    return said if span <= 0 or abs(steps / said - span) <= 1 / said else steps / span
 
 
 def _decode(path: Path, wanted: Sequence[int]) -> Iterator[Image]:

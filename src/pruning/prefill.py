@@ -47,7 +47,8 @@ class Prefill:
         self._previous: LayerInput | None = None
         self._make_rotary = given.rotary
         self._shift: Tensor | None = None
-        self._reassigned: Rotary | None = None
+        self._reassigned: Tensor | None = None
+        self._new_rotary: Rotary | None = None
         self._taken: dict[int, tuple[Rotary, Rotary]] = {}
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._kept_by_stage: dict[str, list[int]] = {}
@@ -69,7 +70,12 @@ class Prefill:
     @property
     def pruned(self) -> bool:
         """Whether anything has left the sequence, or joined it."""
-        return self._sequence.origin is not None or self._reassigned is not None
+        return self._sequence.origin is not None or self._new_rotary is not None
+
+    @property
+    def positions(self) -> Tensor:
+        """Position ids of the current sequence on the first rotary axis, long `[B, S]`."""
+        return self._sequence.positions if self._reassigned is None else self._reassigned
 
     @property
     def reassigned(self) -> bool:
@@ -164,8 +170,8 @@ class Prefill:
         A decoder may have one for each type of its layers; layers alike share one.
         """
         given, origin = kwargs.get("position_embeddings"), self._sequence.origin
-        if self._reassigned is not None:
-            return self._reassigned
+        if self._new_rotary is not None:
+            return self._new_rotary
         if given is None:
             raise ValueError(
                 "the decoder gives its layers no position_embeddings (no rotary embedding that is "
@@ -204,7 +210,7 @@ class Prefill:
         self._kept_by_stage[stage.name] = self._per_sample(counts)
         if counts == tokens.count and selection.added is None:
             if self.reassigned:  # earlier turns may have left other positions from here on
-                self._reassigned = self._reassign(stage, hidden)
+                self._new_rotary = self._reassign(stage, hidden)
             return hidden
         keep = in_sequence(tokens, selection.keep, self._sequence.text.all)
         keep = keep | self._sequence.text.all
@@ -214,7 +220,7 @@ class Prefill:
             hidden = self._input_embeddings(stage, selection)
         hidden = self._compact(stage, selection, counts, repack, hidden)
         if self._policy.positions == "reassign":
-            self._reassigned = self._reassign(stage, hidden)
+            self._new_rotary = self._reassign(stage, hidden)
         if self._policy.cache == "recomputed":
             hidden = self._run_again(stage, hidden)
         return hidden
@@ -312,7 +318,7 @@ class Prefill:
         if earlier is not None:
             first = first - earlier[:, None]
         positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
-        self._shift = logical[:, -1] - positions[:, -1]
+        self._shift, self._reassigned = logical[:, -1] - positions[:, -1], positions
         return self._make_rotary(hidden, positions)
 
     def _n_real(self, counts: Sequence[int]) -> list[int]:

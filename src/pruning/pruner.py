@@ -205,7 +205,9 @@ class Pruner:
         if own_masks is not None and self._policy.stages and not past:
             make_windows(cache)
         mask = (kwargs if own_masks is None else inputs).get("attention_mask")
-        self._forward = ForwardCall(self._decoder.config, cache, mask, positions, rotary, own_masks)
+        config = self._decoder.config
+        needs_ids = self._family.needs_position_ids(config)
+        self._forward = ForwardCall(config, cache, mask, positions, rotary, own_masks, needs_ids)
         if cache is not None and (blocks or past == 0):
             given = PrefillInput(
                 blocks=blocks,

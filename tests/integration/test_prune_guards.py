@@ -21,7 +21,7 @@ from transformers import (
 
 from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.api import bind
-from ivcprune.models.registry import family_named, supported
+from ivcprune.models.registry import family_named, family_of_model, supported
 from ivcprune.selectors import MergeDropped, RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, picture, ragged_batch
@@ -436,7 +436,7 @@ class TestEmbeddings:
         def look(module, args, kwargs):
             seen.append(kwargs["inputs_embeds"].detach())
 
-        decoder = model.model.language_model
+        decoder = family_of_model(model).text_model(model)
         handle = decoder.register_forward_pre_hook(look, with_kwargs=True)
         with torch.no_grad():
             model(**inputs)
@@ -456,7 +456,8 @@ class TestEmbeddings:
             given = model.generate(**embedded, input_ids=inputs["input_ids"], **options)
         assert torch.equal(given[:, -3:], expected)
 
-    @pytest.mark.parametrize("family", FAMILIES)
+    # transformers' Gemma 3 generates from ids alone
+    @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "gemma3"])
     def test_without_them(self, family):
         model, processor = tiny_model(family)
         embedded = self.embedded(model, ragged_batch(processor))

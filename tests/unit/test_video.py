@@ -7,6 +7,7 @@ import struct
 import sys
 import weakref
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,25 @@ def test_without_the_decoder_the_extra_is_named(
 def test_impossible_samplings_are_refused(sampler: type, value: int) -> None:
     with pytest.raises(ValueError, match=r"data\.frames\."):
         sampler(value)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+def test_a_variable_rate_is_that_of_the_frames_whatever_the_container_says(
+    tmp_path: Path, ending: str
+) -> None:
+    """Seven frames over six seconds, of which AVI and Matroska say that 30 come a second."""
+    av = pytest.importorskip("av")
+    path = tmp_path / f"screen.{ending}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number, tick in enumerate((0, 1, 2, 3, 60, 120, 180)):
+            pixels = np.full((64, 64, 3), 30 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames, timing = read_frames(path, FramesPerSecond(2.0))
+    assert (len(frames), timing.total) == (7, 7)
+    assert 1.0 <= timing.rate <= 7 / 6

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..rotary import Rotary, rotate
+from ..rotary import Rotary
 from ..token_rules import TokenRule
 from .qwen3_vl import Qwen3VL
 
@@ -28,7 +28,7 @@ class Qwen35(Qwen3VL):
         states = attention.q_proj(layer.input_layernorm(hidden))
         states = states.unflatten(-1, (-1, 2 * attention.head_dim))
         states = states[..., : attention.head_dim].flatten(-2)
-        return rotate(self._heads(states, attention, "q_norm"), rotary)
+        return self.rotate(attention, self._heads(states, attention, "q_norm"), rotary)
 
 
 class Qwen35Moe(Qwen35):
