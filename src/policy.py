@@ -213,6 +213,22 @@ class BoundStage:
         return signals_of(self.selector)
 
 
+def offering(selector: Selector, depth: int, readable: Collection[int]) -> list[int]:
+    """The layers whose stage could have the signals that a selector asks for, ascending.
+
+    Args:
+        depth: number of decoder layers.
+        readable: layers whose attention and values can be asked for.
+    """
+    needs = signals_of(selector)
+    layers = list(range(depth))
+    if needs & FROM_PREVIOUS_LAYER:
+        layers = [at for at in layers if at - 1 in readable]
+    if needs & FROM_NEXT_LAYER:
+        layers = [at for at in layers if at in readable]
+    return layers
+
+
 def _placed(name: str, stage: Stage, layer: int, depth: int, readable: Collection[int]) -> int:
     """The stage's layer, or the next one that has its signals where the stage names no number.
 
@@ -223,15 +239,10 @@ def _placed(name: str, stage: Stage, layer: int, depth: int, readable: Collectio
     Raises:
         ValueError: a numbered layer lacks them, or every layer from there on does.
     """
-    needs = signals_of(stage.selector)
-
-    def offers(at: int) -> bool:
-        before = at - 1 in readable or not needs & FROM_PREVIOUS_LAYER
-        return before and (at in readable or not needs & FROM_NEXT_LAYER)
-
-    if len(readable) == depth or layer >= depth or offers(layer):
+    able = offering(stage.selector, depth, readable)
+    if len(readable) == depth or layer >= depth or layer in able:
         return layer
-    able = [at for at in range(depth) if offers(at)]
+    needs = signals_of(stage.selector)
     later = [at for at in able if at > layer]
     if later and not isinstance(stage.layer, int):
         return later[0]

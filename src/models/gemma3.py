@@ -22,7 +22,7 @@ class Gemma3(Family):
 
     name = "gemma3"
     model_types = ("gemma3",)
-    token_rules = Family.token_rules | {"sliding_attention": TokenRule.WINDOW}
+    token_rules = {**Family.token_rules, "sliding_attention": TokenRule.WINDOW}
     own_masks = True
     rotary_by_type = True
 

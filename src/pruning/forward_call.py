@@ -61,7 +61,8 @@ class ForwardCall:
             return self._for_state(index, hidden, kwargs)
         past = layer.stored
         layer.valid = self._extend(layer.valid, past, hidden)
-        given, origin = kwargs.get("attention_mask"), self.prefill and self.prefill.origin
+        given = kwargs.get("attention_mask")
+        origin = None if self.prefill is None else self.prefill.origin
         if self._own_masks is not None:
             self._own_masks.extend(layer, past, hidden, origin)
         if not layer.altered:
