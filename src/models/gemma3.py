@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,10 @@ class Gemma3(Family):
 
     name = "gemma3"
     model_types = ("gemma3",)
-    token_rules = {**Family.token_rules, "sliding_attention": TokenRule.WINDOW}
+    token_rules: ClassVar[Mapping[str, TokenRule]] = {
+        **Family.token_rules,
+        "sliding_attention": TokenRule.WINDOW,
+    }
     own_masks = True
     rotary_by_type = True
 

@@ -14,12 +14,14 @@ from ..models.rotary import Rotary, each_rotary
 from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
 from ..tokens.visual import Copies, Signal
+from .input_sequence import input_sequence
 from .insertion import Insertion
-from .live_signals import InputSignals, LayerInput, LiveSignals, TextTokens
+from .live_signals import InputSignals, LayerInput, LiveSignals
 from .prefill_caches import PrefillCaches
 from .prefill_input import PrefillInput, input_tokens, padding_mask
-from .repack import Repack, taken
-from .sequence import PackedSequence, in_sequence, with_states
+from .repack import Repack
+from .rotaries import LayerRotaries
+from .sequence import in_sequence, with_states
 from .statistics import PrefillStatistics
 
 
@@ -48,13 +50,15 @@ class Prefill:
         self._make_rotary = given.rotary
         self._shift: Tensor | None = None
         self._reassigned: Tensor | None = None
-        self._new_rotary: Rotary | None = None
-        self._taken: dict[int, tuple[Rotary, Rotary]] = {}
+        self._rotaries = LayerRotaries()
         self._arguments: dict[int, Mapping[str, Any]] = {}
         self._kept_by_stage: dict[str, list[int]] = {}
         self._tokens = input_tokens(given, frequencies) if given.blocks else None
         self._before = self._tokens
-        self._sequence = self._input_sequence(given)
+        whole = input_sequence(given, self._tokens, self._caches.seen_valid, family.text_skip)
+        self._sequence, self._n_visual, self._n_text = whole.sequence, whole.n_visual, whole.n_text
+        if whole.is_full:
+            self._caches.without_padding()
         self._input = self._input_signals(given)
 
     @property
@@ -70,7 +74,7 @@ class Prefill:
     @property
     def pruned(self) -> bool:
         """Whether anything has left the sequence, or joined it."""
-        return self._sequence.origin is not None or self._new_rotary is not None
+        return self._sequence.origin is not None or self._rotaries.replaced
 
     @property
     def positions(self) -> Tensor:
@@ -96,40 +100,6 @@ class Prefill:
             vision=None if given.vision is None else given.vision(self._tokens),
         )
 
-    def _input_sequence(self, given: PrefillInput) -> PackedSequence:
-        """The sequence before any pruning; counts its text, with one device sync."""
-        batch, length = given.embeddings.shape[:2]
-        device = given.embeddings.device
-        self._n_visual = [0] * batch
-        last_visual = [-1 - self._family.text_skip] * batch
-        for block in given.blocks:
-            self._n_visual[block.sample] += len(block.cell)
-            end = block.start + len(block.cell) - 1
-            last_visual[block.sample] = max(last_visual[block.sample], end)
-        seen = self._caches.seen_valid
-        valid = None if seen is None else seen[:, -length:]
-        text = torch.ones(batch, length, dtype=torch.bool, device=device)
-        if valid is not None:
-            text = valid.clone()
-        if self._tokens is not None:
-            text &= ~in_sequence(self._tokens, self._tokens.valid, text)
-        first = torch.tensor(last_visual, device=device)[:, None] + self._family.text_skip
-        after = text & (torch.arange(length, device=device) > first)
-        n_text, n_after = torch.stack([text.sum(1), after.sum(1)]).tolist()
-        self._n_text: list[int] = n_text
-        n_real = [t + v for t, v in zip(n_text, self._n_visual, strict=True)]
-        is_full = all(n == length for n in n_real)
-        if is_full:
-            self._caches.without_padding()
-        return PackedSequence(
-            text=TextTokens(text, after, n_text, n_after),
-            valid=None if is_full else valid,
-            positions=given.positions[0],
-            origin=None,
-            additions=given.additions,
-            joined={},
-        )
-
     # Layers ------------------------------------------------------------------------------------
 
     def enter_layer(
@@ -147,10 +117,10 @@ class Prefill:
         """
         if self._policy.cache == "recomputed" and not self.pruned:
             self._arguments[index] = kwargs
-        rotary = self._rotary(kwargs)
+        rotary = self._rotaries.current(kwargs, self._sequence.origin)
         if (stage := self._stages.get(index)) is not None:
             hidden = self._run(stage, hidden, rotary)
-            rotary = self._rotary(kwargs)
+            rotary = self._rotaries.current(kwargs, self._sequence.origin)
         self._previous = None
         following = self._stages.get(index + 1)
         if following is not None and Signal.ATTENTION_PREVIOUS in following.needs:
@@ -163,26 +133,6 @@ class Prefill:
             if self._shift is not None:
                 layer.shift = self._shift
         return hidden, {**kwargs, "position_embeddings": rotary}
-
-    def _rotary(self, kwargs: Mapping[str, Any]) -> Rotary:
-        """The rotary embedding of the current sequence, from what the decoder made for the input.
-
-        A decoder may have one for each type of its layers; layers alike share one.
-        """
-        given, origin = kwargs.get("position_embeddings"), self._sequence.origin
-        if self._new_rotary is not None:
-            return self._new_rotary
-        if given is None:
-            raise ValueError(
-                "the decoder gives its layers no position_embeddings (no rotary embedding that is "
-                "made once for all layers): pruning needs them, to keep the positions of what stays"
-            )
-        if origin is None:
-            return given
-        if id(given) not in self._taken:
-            # the embedding is held too, so that its id cannot be given to another one
-            self._taken[id(given)] = (given, each_rotary(lambda x: taken(x, origin), given))
-        return self._taken[id(given)][1]
 
     def leave_layer(self, index: int, hidden: Any) -> Tensor:
         """The output of a layer, with what the decoder would have added to it."""
@@ -210,7 +160,7 @@ class Prefill:
         self._kept_by_stage[stage.name] = self._per_sample(counts)
         if counts == tokens.count and selection.added is None:
             if self.reassigned:  # earlier turns may have left other positions from here on
-                self._new_rotary = self._reassign(stage, hidden)
+                self._rotaries.replace(self._reassign(stage, hidden))
             return hidden
         keep = in_sequence(tokens, selection.keep, self._sequence.text.all)
         keep = keep | self._sequence.text.all
@@ -220,7 +170,7 @@ class Prefill:
             hidden = self._input_embeddings(stage, selection)
         hidden = self._compact(stage, selection, counts, repack, hidden)
         if self._policy.positions == "reassign":
-            self._new_rotary = self._reassign(stage, hidden)
+            self._rotaries.replace(self._reassign(stage, hidden))
         if self._policy.cache == "recomputed":
             hidden = self._run_again(stage, hidden)
         return hidden
@@ -241,7 +191,6 @@ class Prefill:
         assert self._tokens is not None
         tokens, before = self._tokens, self._sequence
         self._sequence = before.packed(repack)
-        self._taken.clear()
         hidden = repack.take(hidden)
         slot = repack.slot[tokens.sample[:, None], tokens.slot]
         copies, added = None, selection.added

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -20,7 +21,10 @@ class Qwen35(Qwen3VL):
 
     name = "qwen3_5"
     model_types = ("qwen3_5",)
-    token_rules = {**Qwen3VL.token_rules, "linear_attention": TokenRule.STATE}
+    token_rules: ClassVar[Mapping[str, TokenRule]] = {
+        **Qwen3VL.token_rules,
+        "linear_attention": TokenRule.STATE,
+    }
 
     def queries(self, layer: Any, hidden: Tensor, rotary: Rotary | None) -> Tensor:
         """Each head's projection is its query, then the gate of its output."""
