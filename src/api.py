@@ -9,9 +9,9 @@ from torch import nn
 from .configuration.build import compose_policy
 from .models.base import Family
 from .models.registry import family_named, family_of_model
+from .models.token_rules import TokenRule, token_rules, with_rule
 from .models.wrappers import unwrapped
-from .policy import BoundPolicy, PruningPolicy
-from .pruning.kv_cache import check_caches
+from .policy import BoundPolicy, PruningPolicy, offering
 from .pruning.pruner import Pruner
 
 if TYPE_CHECKING:
@@ -52,13 +52,21 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """
     family.check(config)
     decoder = config.get_text_config()
-    if policy.stages:
-        check_caches(decoder)
+    if not policy.stages:
+        return policy.bind(decoder.num_hidden_layers, 0, (), family.rotary_axes)
+    if policy.positions == "reassign" and family.rotary_by_type:
+        raise ValueError(
+            f"PruningPolicy.positions is 'reassign', which is not offered for {family.name!r}: its "
+            "layers have a rotary embedding for each of their types; use positions='keep'"
+        )
+    rules = token_rules(decoder, family.token_rules)
     return policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
         rotary_axes=family.rotary_axes,
+        cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
+        readable=with_rule(rules, TokenRule.CACHED),
     )
 
 
@@ -69,6 +77,27 @@ def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
         FileNotFoundError, ValueError: there is no such checkpoint, or a stage does not fit it.
     """
     return bind(policy, family_named(spec.family), spec.config()).layers
+
+
+def readable_layers(family: Family, config: Any) -> list[int]:
+    """The layers of a model whose attention and values selectors can ask for, ascending.
+
+    Raises:
+        ValueError: a layer is of a type that the family states no rule for.
+    """
+    return with_rule(token_rules(config.get_text_config(), family.token_rules), TokenRule.CACHED)
+
+
+def layers_for(policy: PruningPolicy, stage: str, spec: ModelSpec) -> list[int]:
+    """The layers of a model that need not be loaded where a stage has its signals, ascending.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such checkpoint, or its family does not cover it.
+    """
+    config = spec.config()
+    depth = config.get_text_config().num_hidden_layers
+    readable = readable_layers(family_named(spec.family), config)
+    return offering(policy.stages[stage].selector, depth, readable)
 
 
 def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:

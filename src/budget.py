@@ -11,6 +11,7 @@ def average_share(
     depth: int,
     cache: str,
     spare: Collection[int] = (),
+    cached: Collection[int] | None = None,
 ) -> float:
     """The paper's Average Tokens: mean over layers of the share of visual tokens in their cache.
 
@@ -20,14 +21,16 @@ def average_share(
         depth: number of decoder layers.
         cache: see `PruningPolicy.cache`.
         spare: layers below a stage whose cache stays full.
+        cached: layers that have a cache of tokens; None for all.
     """
     total = 0.0
-    for layer in range(depth):
+    counted = range(depth) if cached is None else cached
+    for layer in counted:
         passed = [share for share, at in zip(shares, layers, strict=True) if at <= layer]
         if cache != "from_stage" and shares and layer not in spare:
             passed = [shares[-1]]
         total += min(passed, default=1.0)
-    return total / depth
+    return total / len(counted)
 
 
 def share_for_average(
@@ -37,13 +40,14 @@ def share_for_average(
     depth: int,
     cache: str,
     spare: Collection[int] = (),
+    cached: Collection[int] | None = None,
 ) -> list[float]:
     """Stage shares, in the proportions of `nominal`, whose average over the layers is `target`.
 
     Raises:
         ValueError: the layers that stay full alone exceed the target.
     """
-    floor = average_share([0.0] * len(nominal), layers, depth, cache, spare)
+    floor = average_share([0.0] * len(nominal), layers, depth, cache, spare, cached)
     if target <= floor:
         raise ValueError(
             f"average_tokens={target} cannot be reached: the layers that keep every visual token "
@@ -56,7 +60,7 @@ def share_for_average(
     low, high = 0.0, 1.0 / min(nominal)
     for _ in range(60):
         middle = (low + high) / 2
-        if average_share(scaled(middle), layers, depth, cache, spare) < target:
+        if average_share(scaled(middle), layers, depth, cache, spare, cached) < target:
             low = middle
         else:
             high = middle

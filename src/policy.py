@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, get_args
 
 from .budget import share_for_average
 from .selectors.base import Selector, check_choice, signals_of
-from .tokens.visual import FROM_PREVIOUS_LAYER, Signal
+from .tokens.visual import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]
@@ -27,7 +27,9 @@ class Stage:
         layer: 0-based decoder layer; 0 is before the language model; None is the family's default.
             "2 of 27" is layer 2 as written for models of at least 27 layers; in a shallower model
             it scales with the depth. "1/8 of default" is a share of the family's default, cut to an
-            integer: a stage that has to come before the default one in any model.
+            integer: a stage that has to come before the default one in any model. All but a plain
+            number move on to the next layer that has the signals which the selector asks for: in
+            hybrid models not every layer has attention.
         selector: what stays.
     """
 
@@ -108,14 +110,30 @@ class PruningPolicy:
             object.__setattr__(self, "spare_layers", tuple(self.spare_layers))
 
     def bind(
-        self, depth: int, default_layer: int, default_spare: tuple[int, ...], rotary_axes: int
+        self,
+        depth: int,
+        default_layer: int,
+        default_spare: tuple[int, ...],
+        rotary_axes: int,
+        cached: Sequence[int] | None = None,
+        readable: Collection[int] | None = None,
     ) -> BoundPolicy:
         """Resolve layers and budgets for a model, and check that every stage can run there.
+
+        Args:
+            depth: number of decoder layers.
+            default_layer, default_spare, rotary_axes: of the model's family.
+            cached: layers that have a cache of tokens; None for all.
+            readable: layers whose attention and values selectors can ask for; None for all.
 
         Raises:
             ValueError: naming the stage, the value, what is allowed and the fix.
         """
-        layers = {n: s.resolve(depth, default_layer) for n, s in self.stages.items()}
+        offered = range(depth) if readable is None else readable
+        layers = {
+            name: _placed(name, stage, stage.resolve(depth, default_layer), depth, offered)
+            for name, stage in self.stages.items()
+        }
         names = sorted(layers, key=lambda name: layers[name])
         stages = tuple(BoundStage(n, layers[n], self.stages[n].selector) for n in names)
         spare = default_spare if self.spare_layers is None else self.spare_layers
@@ -123,7 +141,7 @@ class PruningPolicy:
             spare = ()
         self._check(stages, depth, spare, rotary_axes)
         if self.average_tokens is not None and stages:
-            stages = self._rescale(stages, self.average_tokens, depth, spare)
+            stages = self._rescale(stages, self.average_tokens, depth, spare, cached)
         return BoundPolicy(self.name, stages, self.cache, frozenset(spare), self.positions)
 
     def _check(
@@ -159,7 +177,12 @@ class PruningPolicy:
             )
 
     def _rescale(
-        self, stages: tuple[BoundStage, ...], target: float, depth: int, spare: tuple[int, ...]
+        self,
+        stages: tuple[BoundStage, ...],
+        target: float,
+        depth: int,
+        spare: tuple[int, ...],
+        cached: Sequence[int] | None,
     ) -> tuple[BoundStage, ...]:
         shares = _shares_of_input(stages)
         if len(stages) > 1 and None in shares:
@@ -170,7 +193,7 @@ class PruningPolicy:
             )
         nominal = [share or 1.0 for share in shares] if len(stages) > 1 else [1.0]
         layers = [stage.layer for stage in stages]
-        scaled = share_for_average(target, nominal, layers, depth, self.cache, spare)
+        scaled = share_for_average(target, nominal, layers, depth, self.cache, spare, cached)
         return tuple(
             replace(stage, selector=stage.selector.with_keep(share))
             for stage, share in zip(stages, scaled, strict=True)
@@ -188,6 +211,47 @@ class BoundStage:
     @cached_property
     def needs(self) -> frozenset[Signal]:
         return signals_of(self.selector)
+
+
+def offering(selector: Selector, depth: int, readable: Collection[int]) -> list[int]:
+    """The layers whose stage could have the signals that a selector asks for, ascending.
+
+    Args:
+        depth: number of decoder layers.
+        readable: layers whose attention and values can be asked for.
+    """
+    needs = signals_of(selector)
+    layers = list(range(depth))
+    if needs & FROM_PREVIOUS_LAYER:
+        layers = [at for at in layers if at - 1 in readable]
+    if needs & FROM_NEXT_LAYER:
+        layers = [at for at in layers if at in readable]
+    return layers
+
+
+def _placed(name: str, stage: Stage, layer: int, depth: int, readable: Collection[int]) -> int:
+    """The stage's layer, or the next one that has its signals where the stage names no number.
+
+    Args:
+        layer: as resolved.
+        readable: layers whose attention and values can be asked for.
+
+    Raises:
+        ValueError: a numbered layer lacks them, or every layer from there on does.
+    """
+    able = offering(stage.selector, depth, readable)
+    if len(readable) == depth or layer >= depth or layer in able:
+        return layer
+    needs = signals_of(stage.selector)
+    later = [at for at in able if at > layer]
+    if later and not isinstance(stage.layer, int):
+        return later[0]
+    asked = ", ".join(sorted(needs & (FROM_PREVIOUS_LAYER | FROM_NEXT_LAYER)))
+    raise ValueError(
+        f"stages.{name}.layer is {layer}, but its selector needs {asked}, and only the layers "
+        f"{', '.join(map(str, readable))} of this model have full attention (its other layers keep "
+        f"a state or a window): choose one of {', '.join(map(str, able)) or 'no layer at all'}"
+    )
 
 
 def _shares_of_input(stages: Sequence[BoundStage]) -> list[float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,15 +88,17 @@ class AttentionProbe(Selector):
                 self.found.append(Mass(self.layer, asking, name, size / count, mass, visual))
 
 
-def probing_policy(sets: Mapping[str, Selector], depth: int) -> tuple[PruningPolicy, list[Mass]]:
-    """A policy that keeps everything and notes the attention in every layer, and the notes.
+def probing_policy(
+    sets: Mapping[str, Selector], layers: Iterable[int]
+) -> tuple[PruningPolicy, list[Mass]]:
+    """A policy that keeps everything and notes the attention in these layers, and the notes.
 
     Raises:
         ValueError: a set needs signals that layer 0 cannot have.
     """
     found: list[Mass] = []
     stages = {}
-    for layer in range(depth):
+    for layer in layers:
         stages[f"layer_{layer}"] = Stage(layer, AttentionProbe(layer, sets, found))
     return PruningPolicy(stages, name="attention_probe"), found
 

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from ..analysis.attention_mass import Mass, check_sets, probing_policy
 from ..analysis.plot import draw_densities
-from ..api import prune
+from ..api import prune, readable_layers
 from ..evaluation.preparation import prepare
+from ..models.registry import family_of_model
 from ..selectors import Selector
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ def measure(cfg: DictConfig, sets: Mapping[str, Selector]) -> list[Mass]:
     """Runs the prompts of all samples once, without generating."""
     plan = prepare(cfg)
     model = plan.spec.load_model(attention=cfg.attention)
-    depth = model.config.get_text_config().num_hidden_layers
-    policy, found = probing_policy(sets, depth)
+    layers = readable_layers(family_of_model(model), model.config)
+    policy, found = probing_policy(sets, layers)
     with prune(model, policy) as run, torch.inference_mode():
         for batch in plan.data.predict_dataloader():
             if batch.samples:

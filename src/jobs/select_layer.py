@@ -10,7 +10,7 @@ from statistics import fmean
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..api import resolve_layers
+from ..api import layers_for, resolve_layers
 from ..checks import check_at_least
 from ..configuration.build import build_model_spec, build_policy, build_trainer
 from ..evaluation.layer_choice import LayerScore, report_choice
@@ -103,8 +103,7 @@ def _of_layers(
             f"job.stage is {stage!r}: policy {cfg.policy.name!r} has the stages {sorted(stages)}"
         )
     if layers is None:
-        config = spec.config()
-        layers = range(1, config.get_text_config().num_hidden_layers)
+        layers = [layer for layer in layers_for(build_policy(cfg), stage, spec) if layer]
     if not layers:
         raise ValueError("job.layers is empty: give at least one layer, or null for all from 1 on")
     configs = {}

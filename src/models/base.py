@@ -19,6 +19,7 @@ from transformers import (
 
 from .blocks import WHOLE, Area, Block
 from .rotary import Rotary, rotate
+from .token_rules import TokenRule
 from .vision_towers.base import VisionTower
 
 SELECTION_LAYER = "ivcprune_selection_layer"
@@ -35,6 +36,12 @@ class Family(ABC):
             vision token, and the one after it, which the published code skips too).
         rotary_axes: 1, or 3 for M-RoPE.
         spare_layers: layers whose cache the published method leaves full.
+        token_rules: what its decoders' layers keep of a token, by the name of their type; models
+            with layers of other types are refused.
+        own_masks: whether its core makes the masks of all layers, by the type of the layer and not
+            causal alone: pruned layers get their rows and columns, rather than new ones, and the
+            padding mask is the core's.
+        rotary_by_type: whether layers of each type have a rotary embedding of their own.
     """
 
     name: ClassVar[str]
@@ -42,6 +49,9 @@ class Family(ABC):
     text_skip: ClassVar[int] = 2
     rotary_axes: ClassVar[int] = 1
     spare_layers: ClassVar[tuple[int, ...]] = ()
+    token_rules: ClassVar[Mapping[str, TokenRule]] = {"full_attention": TokenRule.CACHED}
+    own_masks: ClassVar[bool] = False
+    rotary_by_type: ClassVar[bool] = False
 
     def core(self, model: Any) -> nn.Module:
         """The module whose forward receives `input_ids` and the image sizes."""

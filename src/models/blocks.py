@@ -145,3 +145,28 @@ def central_square(size: tuple[int, int], side: int) -> Area:
     """
     across, down = (side / length / 2 for length in size)
     return 0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down
+
+
+def square_blocks(inputs: Mapping[str, Any], image_token_id: int, side: int) -> list[Block]:
+    """Images that are squares of `side` x `side` tokens in a row.
+
+    Raises:
+        ValueError: the image tokens are not that many in a row.
+    """
+    where = is_visual(inputs, image_token_id).nonzero().tolist()
+    n = side * side
+    if len(where) % n:
+        raise ValueError(
+            f"input_ids hold {len(where)} image tokens, which is no multiple of the {n} of one "
+            "image: pass input_ids as the processor returns them"
+        )
+    blocks: list[Block] = []
+    for (sample, start), last in zip(where[::n], where[n - 1 :: n], strict=True):
+        if last != [sample, start + n - 1]:
+            raise ValueError(
+                f"image tokens of sample {sample} from {start} on are not {n} in a row: "
+                "pass input_ids as the processor returns them"
+            )
+        image = blocks[-1].image + 1 if blocks and blocks[-1].sample == sample else 0
+        blocks.append(Block.full(sample, image, "image", (side, side), start))
+    return blocks

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import Family
-from .blocks import Area, Block, central_square, is_visual
+from .blocks import Area, Block, central_square, square_blocks
 from .vision_towers.base import VisionTower
 from .vision_towers.batched import class_token_tower
 
@@ -43,23 +43,7 @@ class Llava(Family):
     def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
         config = core.config
         side = config.vision_config.image_size // config.vision_config.patch_size
-        where = is_visual(inputs, config.image_token_id).nonzero().tolist()
-        n = side * side
-        if len(where) % n:
-            raise ValueError(
-                f"input_ids hold {len(where)} image tokens, which is no multiple of the {n} of one "
-                "image: pass input_ids as the processor returns them"
-            )
-        blocks: list[Block] = []
-        for (sample, start), last in zip(where[::n], where[n - 1 :: n], strict=True):
-            if last != [sample, start + n - 1]:
-                raise ValueError(
-                    f"image tokens of sample {sample} from {start} on are not {n} in a row: "
-                    "pass input_ids as the processor returns them"
-                )
-            image = blocks[-1].image + 1 if blocks and blocks[-1].sample == sample else 0
-            blocks.append(Block.full(sample, image, "image", (side, side), start))
-        return blocks
+        return square_blocks(inputs, config.image_token_id, side)
 
     def vision_tower(self, core: Any) -> VisionTower:
         layers = [layer.self_attn for layer in core.vision_tower.encoder.layers]

@@ -11,6 +11,7 @@ from torch import nn
 from ..checks import one_line
 from .base import Family
 from .deepseek_vl2 import DeepseekVL2
+from .gemma3 import Gemma3
 from .glm4v import Glm4v
 from .idefics3 import Idefics3
 from .internvl.family import InternVL
@@ -21,10 +22,12 @@ from .mistral3 import Mistral3
 from .paddleocr_vl import PaddleOcrVL
 from .qwen.qwen2_5_vl import Qwen25VL
 from .qwen.qwen2_vl import Qwen2VL
+from .qwen.qwen3_5 import Qwen35, Qwen35Moe
 from .qwen.qwen3_vl import Qwen3VL, Qwen3VLMoe
 
 FAMILIES: tuple[Family, ...] = (
     DeepseekVL2(),
+    Gemma3(),
     Glm4v(),
     Idefics3(),
     InternVL(),
@@ -35,6 +38,8 @@ FAMILIES: tuple[Family, ...] = (
     PaddleOcrVL(),
     Qwen25VL(),
     Qwen2VL(),
+    Qwen35(),
+    Qwen35Moe(),
     Qwen3VL(),
     Qwen3VLMoe(),
 )

@@ -9,9 +9,12 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from ..models.rotary import Rotary
+from ..models.token_rules import holds_tokens
 from .kv_cache import PrunedLayer, concatenate_valid
 from .masks import MaskFactory
 from .prefill import Prefill
+from .states import state_mask
+from .windows import OwnMasks
 
 
 class ForwardCall:
@@ -24,13 +27,14 @@ class ForwardCall:
         attention_mask: Any,
         positions: Tensor,
         rotary: Callable[[Tensor, Tensor], Rotary],
+        own_masks: OwnMasks | None,
         needs_ids: bool = False,
     ) -> None:
         self.prefill: Prefill | None = None
         self._cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
+        self._masks, self._own_masks = MaskFactory(config), own_masks
         self._needs_ids = needs_ids
-        self._masks = MaskFactory(config)
         self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
         self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
 
@@ -54,12 +58,19 @@ class ForwardCall:
         """
         layer = self._layer(index)
         if layer is None:
-            return kwargs
+            return self._for_state(index, hidden, kwargs)
         past = layer.stored
         layer.valid = self._extend(layer.valid, past, hidden)
+        given = kwargs.get("attention_mask")
+        origin = None if self.prefill is None else self.prefill.origin
+        if self._own_masks is not None:
+            self._own_masks.extend(layer, past, hidden, origin)
         if not layer.altered:
             return kwargs
-        mask = self._masks.mask(hidden, past, layer.valid)
+        if self._own_masks is None or given is None:  # None: every token sees all before it
+            mask = self._masks.mask(hidden, past, layer.valid)
+        else:
+            mask = self._own_masks.mask(given, layer, origin, layer.valid)
         return {**kwargs, "attention_mask": mask, "position_ids": self._ids(layer, hidden)}
 
     def _ids(self, layer: PrunedLayer, hidden: Tensor) -> Tensor | None:
@@ -71,6 +82,15 @@ class ForwardCall:
         if layer.shift is None or reassigned:
             return positions
         return positions - layer.shift.to(hidden.device)[:, None]
+
+    def _for_state(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A layer that keeps a state of the sequence never sees what was dropped before it."""
+        prefill = self.prefill
+        if prefill is None or not prefill.pruned or self._cache is None:
+            return kwargs
+        if holds_tokens(self._cache.layers[index]):
+            return kwargs
+        return {**kwargs, "attention_mask": state_mask(prefill.valid, hidden)}
 
     def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
         """The rotary embedding at contiguous positions; layers alike share it."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import Cache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from ..models.token_rules import holds_tokens
 from .cache_names import given_cache
 from .hooks import Override
 
@@ -109,12 +110,13 @@ def check_padding(default: Any, kwargs: Mapping[str, Any]) -> None:
         )
 
 
-def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:
+def check_generate(default: Any, kwargs: Mapping[str, Any], windows: bool) -> None:
     """Refuse modes of generation that a pruned prefill cannot serve.
 
     Args:
         default: the model's generation configuration.
         kwargs: arguments of `generate` by name.
+        windows: sliding windows are pruned too.
 
     Raises:
         ValueError: naming the argument, why it cannot work, and the way out.
@@ -144,7 +146,7 @@ def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:
             f"generate(cache_implementation={implementation!r}) has layers of fixed or other "
             "storage: pruning needs the default dynamic cache, so leave it unset"
         )
-    _check_cache(given_cache(kwargs))
+    _check_cache(given_cache(kwargs), windows)
 
 
 def _option(default: Any, kwargs: Mapping[str, Any], name: str) -> Any:
@@ -153,9 +155,11 @@ def _option(default: Any, kwargs: Mapping[str, Any], name: str) -> Any:
     return kwargs.get(name, getattr(config, name, None))
 
 
-def _check_cache(cache: Cache | None) -> None:
+def _check_cache(cache: Cache | None, windows: bool) -> None:
     for layer in cache.layers if cache is not None else []:
-        if not isinstance(layer, DynamicLayer) or layer.is_sliding:
+        if not holds_tokens(layer) or (windows and type(layer) is DynamicSlidingWindowLayer):
+            continue
+        if not isinstance(layer, DynamicLayer) or (layer.is_sliding and not windows):
             raise ValueError(
                 f"the cache holds a {type(layer).__name__}: pruning needs a DynamicCache of "
                 "full-attention layers"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
+from ..models.token_rules import holds_tokens
 from .repack import Repack
 
 
@@ -22,6 +23,8 @@ class PrunedLayer(DynamicLayer):
         dropped: tokens seen minus tokens stored.
         altered: whether what is stored is anything but the tokens seen.
         valid: bool `[B, stored]`, or None when every entry is real.
+        index: where each entry was when nothing had been dropped, long `[B, stored]`; None where
+            that is not needed.
         shift: how far the positions of tokens to come lie below the logical ones, long `[B]`, where
             survivors were given contiguous positions; else None.
     """
@@ -31,10 +34,11 @@ class PrunedLayer(DynamicLayer):
         self.dropped = 0
         self.altered = False
         self.valid: Tensor | None = None
+        self.index: Tensor | None = None
         self.shift: Tensor | None = None
 
     @classmethod
-    def of(cls, layer: DynamicLayer) -> PrunedLayer:
+    def of(cls, layer: DynamicLayer) -> Self:
         """The same entries as a layer that can lose some."""
         pruned = cls()
         vars(pruned).update(vars(layer))
@@ -68,66 +72,59 @@ class PrunedLayer(DynamicLayer):
     def _for_each_mask(self, change: Callable[[Tensor], Tensor]) -> None:
         """Let what is known of each sequence follow a change of the batch."""
         self.valid = None if self.valid is None else change(self.valid)
+        self.index = None if self.index is None else change(self.index)
         self.shift = None if self.shift is None else change(self.shift)
 
     def crop(self, tokens_to_remove: int) -> None:
         super().crop(tokens_to_remove)
-        if self.valid is not None and tokens_to_remove:
-            self.valid = self.valid[:, : -abs(tokens_to_remove)]
+        if tokens_to_remove:
+            left = slice(None, -abs(tokens_to_remove))
+            self.valid = None if self.valid is None else self.valid[:, left]
+            self.index = None if self.index is None else self.index[:, left]
 
     def reset(self) -> None:
         super().reset()
-        self.dropped, self.altered, self.valid, self.shift = 0, False, None, None
+        self.dropped, self.altered = 0, False
+        self.valid = self.index = self.shift = None
 
 
 def stored_length(layer: Any) -> int:
-    """Entries that a cache layer really holds per sequence."""
-    if not layer.is_initialized or layer.keys.numel() == 0:
+    """Entries that a cache layer really holds per sequence; none where it keeps a state.
+
+    An unpruned sliding window counts those that it has forgotten, too.
+    """
+    if type(layer) is DynamicSlidingWindowLayer:
+        return int(layer.get_seq_length())
+    if not holds_tokens(layer) or not layer.is_initialized or layer.keys.numel() == 0:
         return 0
     return int(layer.keys.shape[-2])
 
 
-def check_caches(config: Any) -> None:
-    """Refuse a decoder some of whose layers cache anything but every token.
+def prunable_layers(
+    cache: Cache, depth: int, valid: Tensor | None, indexed: bool
+) -> dict[int, PrunedLayer]:
+    """The layers of a dynamic cache by number, which this turns into `PrunedLayer`s in place.
 
-    Args:
-        config: of the decoder.
-
-    Raises:
-        ValueError: naming the kind of layer.
-    """
-    layers = DynamicCache(config=config).layers
-    others = [i for i, layer in enumerate(layers) if type(layer) is not DynamicLayer]
-    if others:
-        kind = type(layers[others[0]]).__name__
-        window = getattr(config, "sliding_window", None)
-        what = f"attends in a sliding window of {window} tokens" if window else f"has a {kind}"
-        raise ValueError(
-            f"the text model ({config.model_type}) {what} in {len(others)} of its "
-            f"{config.num_hidden_layers} layers, from layer {others[0]} on: pruning needs layers "
-            "of full attention, whose caches hold every token; use policy none, or another model"
-        )
-
-
-def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> list[PrunedLayer]:
-    """The layers of a dynamic cache, which this turns into `PrunedLayer`s in place.
+    Layers that keep a state of the sequence are left as they are, and out of what is returned.
 
     Args:
         cache: layers that are not pruned yet hold every token seen so far.
         depth: number of decoder layers; missing layers are added.
         valid: real entries among the tokens seen so far, bool `[B, seen]`, or None for all.
+        indexed: entries need to know where they were, see `PrunedLayer.index`.
 
     Raises:
         ValueError: the cache is not made of plain dynamic layers (static, sliding, quantised).
     """
-    layers: list[PrunedLayer] = []
-    for index in range(depth):
-        layer = cache.layers[index] if index < len(cache.layers) else DynamicLayer()
-        if not isinstance(layer, PrunedLayer):
-            layer = _prunable(layer, index, valid)
-        layers.append(layer)
-    cache.layers[:] = layers
-    return layers
+    missing = range(len(cache.layers), depth)
+    cache.layers.extend(DynamicLayer() for _ in missing)
+    for index, layer in enumerate(cache.layers):
+        if holds_tokens(layer) and not isinstance(layer, PrunedLayer):
+            pruned = cache.layers[index] = _prunable(layer, index, valid)
+            if indexed and pruned.keys is not None:
+                place = torch.arange(pruned.stored, device=pruned.keys.device)
+                pruned.index = place.expand(len(pruned.keys), -1)
+    return {i: layer for i, layer in enumerate(cache.layers) if isinstance(layer, PrunedLayer)}
 
 
 def _prunable(layer: object, index: int, valid: Tensor | None) -> PrunedLayer:
@@ -155,6 +152,9 @@ def drop_entries(layer: PrunedLayer, past: int, repack: Repack) -> None:
     layer.keys = _drop(layer.keys, past, repack)
     layer.values = _drop(layer.values, past, repack)
     earlier = None if layer.valid is None else layer.valid[:, :past]
+    if layer.index is not None:
+        kept = repack.take(layer.index[:, past:])
+        layer.index = torch.cat([layer.index[:, :past], kept], dim=1)
     batch, length = repack.order.shape
     layer.valid = concatenate_valid(earlier, past, repack.valid, length, batch)
     layer.lose(before - layer.stored)
@@ -165,6 +165,7 @@ def forget_entries(layer: PrunedLayer, past: int) -> None:
     if layer.keys is not None and layer.values is not None:
         layer.keys, layer.values = layer.keys[:, :, :past], layer.values[:, :, :past]
     layer.valid = None if layer.valid is None else layer.valid[:, :past]
+    layer.index = None if layer.index is None else layer.index[:, :past]
 
 
 def _drop(states: Tensor | None, past: int, repack: Repack) -> Tensor:

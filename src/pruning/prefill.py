@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,15 +13,16 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
-from ..tokens.visual import Copies, Signal, VisualTokens
+from ..tokens.visual import Copies, Signal
+from .input_sequence import input_sequence
 from .insertion import Insertion
 from .live_signals import InputSignals, LayerInput, LiveSignals
 from .prefill_caches import PrefillCaches
 from .prefill_input import PrefillInput, input_tokens, padding_mask
 from .repack import Repack
-from .sequence import PackedSequence
+from .rotaries import LayerRotaries
+from .sequence import in_sequence, with_states
 from .statistics import PrefillStatistics
-from .text_tokens import TextTokens
 
 _ANEW = frozenset({Signal.ATTENTION_PREVIOUS, Signal.KEYS})
 """Signals that may project what the previous layer was given once more."""
@@ -42,23 +42,42 @@ class Prefill:
         self._family, self._policy, self._layers = family, policy, layers
         self._stages = {stage.layer: stage for stage in policy.stages} if given.blocks else {}
         self._caches = PrefillCaches(
-            given.cache, layers, padding_mask(given.attention_mask, required=bool(self._stages))
+            given.cache,
+            layers,
+            padding_mask(given.attention_mask, required=bool(self._stages)),
+            repeats=bool(self._stages) and policy.cache == "recomputed",
+            indexed=family.own_masks,
         )
         self._input_length = given.embeddings.shape[1]
         self._previous: LayerInput | None = None
         self._make_rotary = given.rotary
         self._shift: Tensor | None = None
         self._reassigned: Tensor | None = None
+        self._rotaries = LayerRotaries()
+        self._arguments: dict[int, Mapping[str, Any]] = {}
         self._kept_by_stage: dict[str, list[int]] = {}
         self._tokens = input_tokens(given, frequencies) if given.blocks else None
         self._before = self._tokens
-        self._sequence = self._input_sequence(given)
+        whole = input_sequence(given, self._tokens, self._caches.seen_valid, family.text_skip)
+        self._sequence, self._n_visual, self._n_text = whole.sequence, whole.n_visual, whole.n_text
+        if whole.is_full:
+            self._caches.without_padding()
         self._input = self._input_signals(given)
 
     @property
     def valid(self) -> Tensor | None:
         """Real tokens of the current sequence, bool `[B, S]`, or None for all."""
         return self._sequence.valid
+
+    @property
+    def origin(self) -> Tensor | None:
+        """Slot of the input that each token comes from, long `[B, S]`; None for all in order."""
+        return self._sequence.origin
+
+    @property
+    def pruned(self) -> bool:
+        """Whether anything has left the sequence, or joined it."""
+        return self._sequence.origin is not None or self._rotaries.replaced
 
     @property
     def positions(self) -> Tensor:
@@ -85,38 +104,6 @@ class Prefill:
             norm=given.norm,
         )
 
-    def _input_sequence(self, given: PrefillInput) -> PackedSequence:
-        """The sequence before any pruning; counts its text, with one device sync."""
-        batch, length = given.embeddings.shape[:2]
-        device = given.embeddings.device
-        self._n_visual = [0] * batch
-        last_visual = [-1] * batch
-        for block in given.blocks:
-            self._n_visual[block.sample] += len(block.cell)
-            end = block.start + len(block.cell) - 1
-            last_visual[block.sample] = max(last_visual[block.sample], end)
-        seen = self._caches.seen_valid
-        valid = None if seen is None else seen[:, -length:]
-        text = torch.ones(batch, length, dtype=torch.bool, device=device)
-        if valid is not None:
-            text = valid.clone()
-        if self._tokens is not None:
-            text &= ~_in_sequence(self._tokens, self._tokens.valid, text)
-        tokens = TextTokens.behind(text, last_visual, self._family.text_skip)
-        self._n_text = tokens.counts["all"]
-        n_real = [t + v for t, v in zip(self._n_text, self._n_visual, strict=True)]
-        is_full = all(n == length for n in n_real)
-        if is_full:
-            self._caches.without_padding()
-        return PackedSequence(
-            text=tokens,
-            valid=None if is_full else valid,
-            positions=given.positions[0],
-            rotary=None,
-            additions=given.additions,
-            joined={},
-        )
-
     # Layers ------------------------------------------------------------------------------------
 
     def enter_layer(
@@ -132,35 +119,36 @@ class Prefill:
         Returns:
             the input and the keyword arguments for what is left of the sequence.
         """
-        rotary = self._rotary(kwargs)
+        if self._policy.cache == "recomputed" and not self.pruned:
+            self._arguments[index] = kwargs
+        rotary = self._rotaries.current(kwargs, self._sequence.origin)
         if (stage := self._stages.get(index)) is not None:
-            hidden = self._run(stage, hidden, rotary, kwargs)
-            rotary = self._rotary(kwargs)
+            hidden = self._run(stage, hidden, rotary)
+            rotary = self._rotaries.current(kwargs, self._sequence.origin)
         self._previous = None
         following = self._stages.get(index + 1)
         if following is not None and following.needs & _ANEW:
             self._previous = LayerInput(self._layers[index], hidden, rotary)
-        if self._sequence.rotary is None:
+        if not self.pruned:
             return hidden, dict(kwargs)
         layer = self._caches.pruned(index)
-        layer.lose(self._input_length - self._sequence.length)
-        if self._shift is not None:
-            layer.shift = self._shift
+        if layer is not None:
+            layer.lose(self._input_length - self._sequence.length)
+            if self._shift is not None:
+                layer.shift = self._shift
         return hidden, {**kwargs, "position_embeddings": rotary}
 
-    def _rotary(self, kwargs: Mapping[str, Any]) -> Rotary:
-        """The rotary embedding of the current sequence."""
-        own, given = self._sequence.rotary, kwargs["position_embeddings"]
-        return given if own is None else own
-
-    def leave_layer(self, index: int, hidden: Tensor) -> Tensor:
+    def leave_layer(self, index: int, hidden: Any) -> Tensor:
         """The output of a layer, with what the decoder would have added to it."""
+        if not isinstance(hidden, Tensor):
+            raise TypeError(
+                f"{type(self._layers[index]).__name__} returns a {type(hidden).__name__}: pruning "
+                "needs decoder layers that return hidden states alone"
+            )
         addition = self._sequence.additions.get(index)
         return hidden if addition is None else hidden + addition.to(hidden)
 
-    def _run(
-        self, stage: BoundStage, hidden: Tensor, rotary: Rotary, kwargs: Mapping[str, Any]
-    ) -> Tensor:
+    def _run(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> Tensor:
         """The stage's selection, and the input of its layer for what is left."""
         assert self._tokens is not None
         device = device_of(self._layers[stage.layer], hidden.device)
@@ -169,26 +157,26 @@ class Prefill:
         tokens = self._tokens.with_signals(self._signals(stage, hidden, rotary), stage.needs)
         selection = checked_selection(stage, stage.selector.select(tokens), tokens)
         if selection.merged is not None:
-            hidden = _with_states(hidden, tokens, selection.keep, selection.merged)
+            hidden = with_states(hidden, tokens, selection.keep, selection.merged)
         counts = stage.selector.sizes(tokens)
         if counts is None:
             counts = selection.keep.sum(dim=1).tolist()
         self._kept_by_stage[stage.name] = self._per_sample(counts)
         if counts == tokens.count and selection.added is None:
             if self.reassigned:  # earlier turns may have left other positions from here on
-                self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
+                self._rotaries.replace(self._reassign(stage, hidden))
             return hidden
-        keep = _in_sequence(tokens, selection.keep, self._sequence.text.all)
+        keep = in_sequence(tokens, selection.keep, self._sequence.text.all)
         keep = keep | self._sequence.text.all
         repack = Repack.of(keep, self._n_real(counts))
         self._compact_caches(stage, keep, repack)
         if self._policy.cache == "recomputed":
             hidden = self._input_embeddings(stage, selection)
-        hidden = self._compact(stage, selection, counts, repack, hidden, rotary)
+        hidden = self._compact(stage, selection, counts, repack, hidden)
         if self._policy.positions == "reassign":
-            self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
+            self._rotaries.replace(self._reassign(stage, hidden))
         if self._policy.cache == "recomputed":
-            hidden = self._run_again(stage, hidden, kwargs)
+            hidden = self._run_again(stage, hidden)
         return hidden
 
     def _compact(
@@ -198,30 +186,33 @@ class Prefill:
         counts: list[int],
         repack: Repack,
         hidden: Tensor,
-        rotary: Rotary,
     ) -> Tensor:
         """Close the gaps in everything that is per token, and let added tokens join.
 
         Args:
             counts: kept tokens of each row.
-            rotary: the rotary embedding until here.
         """
         assert self._tokens is not None
         tokens, before = self._tokens, self._sequence
-        self._sequence = before.packed(repack, rotary)
+        self._sequence = before.packed(repack)
         hidden = repack.take(hidden)
         slot = repack.slot[tokens.sample[:, None], tokens.slot]
         copies, added = None, selection.added
         n_added = [0] if added is None else added.valid.sum(dim=1).tolist()
         if added is not None and any(n_added):
+            if self._family.own_masks:
+                raise ValueError(
+                    f"stages.{stage.name}: {type(stage.selector).__name__} adds tokens, which have "
+                    f"no place in the masks of the family {self._family.name!r}"
+                )
             n_kept = self._n_real(counts)
             insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
-            taken = tokens.slot.gather(1, added.origin)
+            source = tokens.slot.gather(1, added.origin)
             copies = Copies(added.origin, added.valid, insertion.slots(max(n_kept)))
             hidden = insertion.join(hidden, added.states)
             slot = insertion.moved(tokens.sample[:, None], slot)
             counts = [kept + new for kept, new in zip(counts, n_added, strict=True)]
-            self._sequence = self._sequence.joined_by(insertion, stage.layer, before, rotary, taken)
+            self._sequence = self._sequence.joined_by(insertion, stage.layer, before, source)
         self._tokens = tokens.survivors(selection.keep, counts, slot, copies)
         return hidden
 
@@ -250,12 +241,13 @@ class Prefill:
             )
         return self._input.embeddings
 
-    def _run_again(self, stage: BoundStage, hidden: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
+    def _run_again(self, stage: BoundStage, hidden: Tensor) -> Tensor:
         """Output of the layers before the stage on the survivors alone; their caches start anew."""
         self._caches.forget_before(stage.layer)
+        arguments, self._arguments = self._arguments, {}
         for index in range(stage.layer):
             # our own hooks on the layer give it its mask and positions
-            hidden = self._layers[index](hidden, **kwargs)
+            hidden = self._layers[index](hidden, **arguments[index])
         return hidden
 
     def _compact_caches(self, stage: BoundStage, keep: Tensor, repack: Repack) -> None:
@@ -275,7 +267,7 @@ class Prefill:
         real = torch.ones_like(logical) if self.valid is None else self.valid.long()
         far = torch.iinfo(logical.dtype).max
         first = logical.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
-        earlier = self._caches.pruned(stage.layer).shift
+        earlier = self._caches.shift_from(stage.layer)
         if earlier is not None:
             first = first - earlier[:, None]
         positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
@@ -298,7 +290,7 @@ class Prefill:
 
     def text_left(self) -> tuple[Tensor, Tensor] | None:
         """Text of the input, bool `[B, S]`, and of what is left; None where nothing was pruned."""
-        if self._input is None or self._sequence.rotary is None:
+        if self._input is None or not self.pruned:
             return None
         return self._input.text.all, self._sequence.text.all
 
@@ -312,20 +304,3 @@ class Prefill:
             after=self._tokens,
             cache_layers=self._caches.sizes(),
         )
-
-
-def _in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
-    """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
-    flat = like.new_zeros(like.numel() + 1)
-    place = tokens.sample[:, None] * like.shape[1] + tokens.slot
-    flat[place.masked_fill(~mask, like.numel())] = True
-    return flat[:-1].view(like.shape)
-
-
-def _with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
-    """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
-    # one row more, for those that are not kept: nothing has to be counted on the device
-    flat = torch.cat([hidden.flatten(0, 1), hidden.new_zeros(1, hidden.shape[2])])
-    place = tokens.sample[:, None] * hidden.shape[1] + tokens.slot
-    flat[place.masked_fill(~keep, len(flat) - 1)] = states.to(hidden)
-    return flat[:-1].view_as(hidden)

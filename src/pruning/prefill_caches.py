@@ -7,9 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
+from ..models.token_rules import holds_tokens
 from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
 from .live_signals import LayerCache
 from .repack import Repack
+from .states import SavedStates
 from .statistics import CacheLayerSize
 
 
@@ -21,12 +23,27 @@ class PrefillCaches:
             for all.
     """
 
-    def __init__(self, cache: Cache, layers: nn.ModuleList, seen_valid: Tensor | None) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        layers: nn.ModuleList,
+        seen_valid: Tensor | None,
+        *,
+        repeats: bool,
+        indexed: bool,
+    ) -> None:
+        """The caches as they are before this prefill.
+
+        Args:
+            indexed: entries need to know where they were, see `PrunedLayer.index`.
+            repeats: layers may be run again, from the states of now.
+        """
         self.seen_valid = seen_valid
-        self._cache, self._layers = cache, layers
+        self._cache, self._layers, self._indexed = cache, layers, indexed
         self._past = [stored_length(layer) for layer in cache.layers]
         self._past += [0] * (len(layers) - len(self._past))
-        self._prunable: list[PrunedLayer] = []
+        self._prunable: dict[int, PrunedLayer] = {}
+        self._states = SavedStates(cache) if repeats else None
 
     def without_padding(self) -> None:
         """This prefill has none: with nothing before it, its caches need no mask.
@@ -52,24 +69,37 @@ class PrefillCaches:
 
     def make_prunable(self) -> None:
         """Entries can be dropped from now on."""
-        self._prunable = prunable_layers(self._cache, len(self._layers), self.seen_valid)
+        self._prunable = prunable_layers(
+            self._cache, len(self._layers), self.seen_valid, self._indexed
+        )
 
-    def pruned(self, index: int) -> PrunedLayer:
-        """A layer that entries can be dropped of."""
-        return self._prunable[index]
+    def pruned(self, index: int) -> PrunedLayer | None:
+        """A layer that entries can be dropped of; None where it holds none of tokens."""
+        return self._prunable.get(index)
+
+    def shift_from(self, index: int) -> Tensor | None:
+        """The shift of positions at the first layer from this one on that holds tokens."""
+        following = [layer for i, layer in self._prunable.items() if i >= index]
+        return following[0].shift if following else None
 
     def drop(self, index: int, repack: Repack) -> None:
         """Drop this prefill's entries of a layer that do not stay."""
-        drop_entries(self._prunable[index], self._past[index], repack)
+        if (layer := self._prunable.get(index)) is not None:
+            drop_entries(layer, self._past[index], repack)
 
     def forget_before(self, layer: int) -> None:
-        """Drop all of this prefill's entries of the layers before this one."""
+        """Drop all of this prefill's entries of the layers before this one, and reset states."""
+        assert self._states is not None
         for index in range(layer):
-            forget_entries(self._prunable[index], self._past[index])
+            if (pruned := self._prunable.get(index)) is not None:
+                forget_entries(pruned, self._past[index])
+            else:
+                self._states.restore(index)
 
     def sizes(self) -> list[CacheLayerSize]:
-        """What each layer holds of this prefill, once all have run."""
-        return [self._size(index) for index in range(len(self._layers))]
+        """What each layer that holds tokens holds of this prefill, once all have run."""
+        layers = self._cache.layers[: len(self._layers)]
+        return [self._size(i) for i, layer in enumerate(layers) if holds_tokens(layer)]
 
     def _size(self, index: int) -> CacheLayerSize:
         layer: Any = self._cache.layers[index]

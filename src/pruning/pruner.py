@@ -37,6 +37,7 @@ from .prefill import Prefill
 from .prefill_input import PrefillInput
 from .statistics import PrefillStatistics
 from .vision import VisionRecorder
+from .windows import OwnMasks, make_windows
 
 _PROMPTS = ("input_ids", "inputs_embeds")
 
@@ -142,7 +143,7 @@ class Pruner:
         """Around `generate`: what it is asked for can work, and what it ran was pruned."""
         config = self._model.generation_config
         if self._policy.stages:
-            check_generate(config, arguments)
+            check_generate(config, arguments, windows=self._family.own_masks)
         check_padding(config, arguments)
         with self._one_thread.generating():
             ids = self._prompts = prompt_ids(arguments)
@@ -166,7 +167,10 @@ class Pruner:
             inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
         self._inputs = inputs
         given = next((x for x in map(inputs.get, _PROMPTS) if x is not None), ())
-        self._conversations.go_on(given_cache(kwargs), len(given))
+        cache = given_cache(kwargs)
+        self._conversations.go_on(cache, len(given))
+        if self._family.own_masks and self._policy.stages:
+            make_windows(cache)
 
     def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Find the visual tokens of a prefill, and see to it that there is a cache."""
@@ -198,10 +202,13 @@ class Pruner:
         if blocks and self._policy.stages:
             kwargs, additions = self._family.layer_additions(kwargs)
         rotary = partial(self._family.rotary, self._decoder)
-        mask = kwargs.get("attention_mask")
+        own_masks = OwnMasks(past) if self._family.own_masks else None
+        if own_masks is not None and self._policy.stages and not past:
+            make_windows(cache)
+        mask = (kwargs if own_masks is None else inputs).get("attention_mask")
         config = self._decoder.config
         needs_ids = self._family.needs_position_ids(config)
-        self._forward = ForwardCall(config, cache, mask, positions, rotary, needs_ids)
+        self._forward = ForwardCall(config, cache, mask, positions, rotary, own_masks, needs_ids)
         if cache is not None and (blocks or past == 0):
             given = PrefillInput(
                 blocks=blocks,

@@ -54,13 +54,22 @@ class Repack:
 
     def take(self, x: Tensor) -> Tensor:
         """Entries `[B, S', ...]` of `x`, `[B, S, ...]` (or `[1, S, ...]` for all samples alike)."""
-        order = self.order.to(x.device)
-        if x.shape[0] == 1 and order.shape[0] == 1:
-            return x.index_select(1, order[0])
-        rows = torch.arange(len(order), device=x.device)[:, None]
-        return x.expand(len(order), *x.shape[1:])[rows, order]
+        return taken(x, self.order)
 
     def take_mask(self, mask: Tensor) -> Tensor:
         """A mask of kept tokens `[B, S]` in the new sequence, False where nothing is kept."""
         taken = self.take(mask)
         return taken if self.valid is None else taken & self.valid
+
+
+def taken(x: Tensor, order: Tensor) -> Tensor:
+    """Entries `[B, S', ...]` of `x`, `[B, S, ...]` (or `[1, S, ...]` for all samples alike).
+
+    Args:
+        order: their slots, long `[B, S']`.
+    """
+    order = order.to(x.device)
+    if x.shape[0] == 1 and order.shape[0] == 1:
+        return x.index_select(1, order[0])
+    rows = torch.arange(len(order), device=x.device)[:, None]
+    return x.expand(len(order), *x.shape[1:])[rows, order]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models.rotary import Rotary, each_pair, each_rotary
+from ..tokens.visual import VisualTokens
 from .insertion import Insertion
 from .repack import Repack
 from .text_tokens import TextTokens
@@ -22,7 +22,8 @@ class PackedSequence:
         text: where the text is.
         valid: real tokens, bool `[B, S]`, or None for all.
         positions: position ids on the first rotary axis, long `[B, S]`.
-        rotary: rotary embedding; None for the decoder's own, before anything was pruned.
+        origin: slot of the input that each slot has its position from, long `[B, S]`; None before
+            anything was pruned.
         additions: what is still to be added to the output of a layer, `[B, S, E]`, by layer.
         joined: tokens that a stage added, bool `[B, S]`, by its layer.
     """
@@ -30,7 +31,7 @@ class PackedSequence:
     text: TextTokens
     valid: Tensor | None
     positions: Tensor
-    rotary: Rotary | None
+    origin: Tensor | None
     additions: Mapping[int, Tensor]
     joined: Mapping[int, Tensor]
 
@@ -47,37 +48,38 @@ class PackedSequence:
             text=self.text.each(lambda x: x.to(device)),
             valid=None if self.valid is None else self.valid.to(device),
             positions=self.positions.to(device),
-            rotary=None
-            if self.rotary is None
-            else each_rotary(lambda x: x.to(device), self.rotary),
+            origin=None if self.origin is None else self.origin.to(device),
             additions={layer: x.to(device) for layer, x in self.additions.items()},
             joined={layer: x.to(device) for layer, x in self.joined.items()},
         )
 
-    def packed(self, repack: Repack, rotary: Rotary) -> PackedSequence:
-        """What a stage leaves of it; `rotary` is the embedding until here."""
+    def packed(self, repack: Repack) -> PackedSequence:
+        """What a stage leaves of it."""
         return PackedSequence(
             text=self.text.each(repack.take_mask),
             valid=repack.valid,
             positions=repack.take(self.positions),
-            rotary=each_rotary(repack.take, rotary),
+            origin=repack.order if self.origin is None else repack.take(self.origin),
             additions={layer: repack.take(x) for layer, x in self.additions.items()},
             joined={layer: repack.take_mask(x) for layer, x in self.joined.items()},
         )
 
     def joined_by(
-        self, insertion: Insertion, layer: int, before: PackedSequence, rotary: Rotary, slot: Tensor
+        self, insertion: Insertion, layer: int, before: PackedSequence, slot: Tensor
     ) -> PackedSequence:
         """With new tokens, each in the place of a token that was there before the stage.
 
         Args:
             insertion: where they go.
             layer: of the stage.
-            before, rotary: the sequence before the stage, and its rotary embedding.
+            before: the sequence before the stage.
             slot: slot of that token in `before`, long `[R, C]`.
         """
-        assert self.rotary is not None
+        assert self.origin is not None
         batch = len(self.positions)
+        origin = before.origin
+        if origin is None:
+            origin = torch.arange(before.length, device=slot.device)[None]
 
         def join(packed: Tensor, old: Tensor) -> Tensor:
             whole = old.expand(batch, *old.shape[1:])
@@ -89,7 +91,7 @@ class PackedSequence:
             text=self.text.each(insertion.join_nothing),
             valid=insertion.repack.valid,
             positions=join(self.positions, before.positions),
-            rotary=each_pair(join, self.rotary, rotary),
+            origin=join(self.origin, origin),
             additions={i: insertion.join_nothing(x) for i, x in self.additions.items()},
             joined=joined | {layer: new},
         )
@@ -101,3 +103,20 @@ class PackedSequence:
             there = there & ~self.joined[layer]
         n_there, n_kept = torch.stack([there.sum(dim=1), (there & keep).sum(dim=1)]).tolist()
         return Repack.of(Repack.of(there, n_there).take_mask(keep & there), n_kept)
+
+
+def in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
+    """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
+    flat = like.new_zeros(like.numel() + 1)
+    place = tokens.sample[:, None] * like.shape[1] + tokens.slot
+    flat[place.masked_fill(~mask, like.numel())] = True
+    return flat[:-1].view(like.shape)
+
+
+def with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
+    """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
+    # one row more, for those that are not kept: nothing has to be counted on the device
+    flat = torch.cat([hidden.flatten(0, 1), hidden.new_zeros(1, hidden.shape[2])])
+    place = tokens.sample[:, None] * hidden.shape[1] + tokens.slot
+    flat[place.masked_fill(~keep, len(flat) - 1)] = states.to(hidden)
+    return flat[:-1].view_as(hidden)

@@ -29,7 +29,7 @@ def batch(processor: Any, *samples: tuple[str, Sequence[Image.Image]]) -> Any:
     """Model inputs of (text, pictures) samples, left-padded."""
     return processor(
         text=[chat(processor, text, len(pictures)) for text, pictures in samples],
-        images=[list(pictures) for _, pictures in samples if pictures] or None,
+        images=[list(pictures) for _, pictures in samples] if any(p for _, p in samples) else None,
         padding=True,
         padding_side="left",
         return_tensors="pt",

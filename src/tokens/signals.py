@@ -51,6 +51,8 @@ class Signal(StrEnum):
 
 FROM_PREVIOUS_LAYER = frozenset({Signal.VALUES, Signal.KEYS, Signal.ATTENTION_PREVIOUS})
 """Signals that a stage at layer 0 cannot have."""
+FROM_NEXT_LAYER = frozenset({Signal.VALUES_NEXT, Signal.ATTENTION_NEXT})
+"""Signals that the layer of the stage itself must offer."""
 FROM_VISION_TOWER = frozenset(
     {
         Signal.FEATURES,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .attention import Queries
 from .signals import (
+    FROM_NEXT_LAYER,
     FROM_PREVIOUS_LAYER,
     FROM_VISION_TOWER,
     AttentionLayer,
@@ -25,6 +26,7 @@ from .signals import (
 from .table import Copies, TokenRows
 
 __all__ = [
+    "FROM_NEXT_LAYER",
     "FROM_PREVIOUS_LAYER",
     "FROM_VISION_TOWER",
     "AttentionLayer",

@@ -2,18 +2,23 @@
 
 The full sequence runs through the unmodified model. In prefill, layers from a stage on cannot see
 the tokens that it dropped; in decoding no layer in the scope of the policy's cache can.
+
+In layers that keep a state of the sequence a token that is hidden still acts (the state decays, a
+convolution sees a gap), so from a stage on their mixer runs on what is left alone, and its outputs
+go back to their places. That is the definition of pruning there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ivcprune.models.token_rules import holds_tokens
 from ivcprune.policy import BoundPolicy
 from ivcprune.pruning.cache_names import given_cache
 from ivcprune.selectors import Selector
@@ -64,24 +69,63 @@ def masked(
     def hook(index: int) -> Any:
         def before(module: Any, args: Any, kwargs: Any) -> Any:
             queries, cache = args[0].shape[1], given_cache(kwargs)
+            if not holds_tokens(cache.layers[index]):
+                return None
             past = cache.layers[index].get_seq_length()
             total = past + queries
             seen = torch.ones(len(visual), total, dtype=torch.bool)
             seen[:, :length] = padding & ~hidden_from(index, decoding=past > 0)
             causal = torch.ones(queries, total, dtype=torch.bool).tril(past)
             allowed = seen[:, None, None] & causal
+            given = kwargs.get("attention_mask")
+            if is_whole(given):
+                # windows and blocks are the model's own; a sliding cache lacks the first columns
+                own = given if given.dtype is torch.bool else given == 0
+                allowed = seen[:, None, None, total - own.shape[-1] :] & own
             lowest = torch.finfo(args[0].dtype).min
             mask = torch.zeros(allowed.shape, dtype=args[0].dtype).masked_fill(~allowed, lowest)
             return args, {**kwargs, "attention_mask": mask}
 
         return before
 
-    handles = [
-        layer.register_forward_pre_hook(hook(i), with_kwargs=True)
-        for i, layer in enumerate(decoder.layers)
-    ]
+    with ExitStack() as stack:
+        for i, layer in enumerate(decoder.layers):
+            stack.callback(layer.register_forward_pre_hook(hook(i), with_kwargs=True).remove)
+            if (mixer := getattr(layer, "linear_attn", None)) is not None:
+                left = padding & ~hidden_from(i, decoding=False)
+                skips = policy.stages and i >= policy.stages[0].layer
+                stack.enter_context(skipping(mixer, left) if skips else nullcontext())
+        yield
+
+
+def is_whole(mask: Any) -> bool:
+    """Whether a mask tells which token sees which."""
+    return isinstance(mask, Tensor) and mask.dim() == 4
+
+
+@contextmanager
+def skipping(mixer: Any, left: Tensor) -> Iterator[None]:
+    """A mixer that in prefill sees those tokens alone, bool `[B, S]`, each sample by itself."""
+    forward: Callable[..., Tensor] = mixer.forward
+
+    def skip(hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> Tensor:
+        if hidden_states.shape[1] != left.shape[1]:
+            return forward(hidden_states, attention_mask=attention_mask, **kwargs)
+        length = int(left.sum(dim=1).max())
+        packed = hidden_states.new_zeros(len(left), length, hidden_states.shape[2])
+        real = torch.zeros(len(left), length, dtype=torch.bool)
+        for b, tokens in enumerate(left):
+            n = int(tokens.sum())
+            packed[b, length - n :] = hidden_states[b, tokens]
+            real[b, length - n :] = True
+        mixed = forward(packed, attention_mask=real.long(), **kwargs)
+        output = torch.zeros_like(hidden_states)
+        for b, tokens in enumerate(left):
+            output[b, tokens] = mixed[b, real[b]]
+        return output
+
+    mixer.forward = skip
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        del mixer.forward

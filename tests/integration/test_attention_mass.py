@@ -24,7 +24,7 @@ def test_mass_is_the_sum_of_the_eager_weights():
         ("where is it", [picture(140, 112)]),
         ("how many", [picture(84, 112, 1), picture(56, 84, 2)]),
     )
-    policy, found = probing_policy({"first": FirstTokenSelector(keep=3)}, depth=4)
+    policy, found = probing_policy({"first": FirstTokenSelector(keep=3)}, layers=range(4))
     with prune(model, policy), torch.no_grad():
         attentions = model(**inputs, output_attentions=True).attentions
     assert len(found) == 4 * 2 * 2
@@ -56,7 +56,7 @@ def test_a_sample_without_a_picture_is_no_sample():
         ("no picture at all", []),
         ("how many", [picture(84, 112, 1)]),
     )
-    policy, found = probing_policy({"first": FirstTokenSelector(keep=3)}, depth=4)
+    policy, found = probing_policy({"first": FirstTokenSelector(keep=3)}, layers=range(4))
     with prune(model, policy), torch.no_grad():
         model(**inputs)
     assert [mass.size for mass in found] == [3 / 20, 3 / 12] * 4 * 2

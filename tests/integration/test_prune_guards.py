@@ -456,7 +456,8 @@ class TestEmbeddings:
             given = model.generate(**embedded, input_ids=inputs["input_ids"], **options)
         assert torch.equal(given[:, -3:], expected)
 
-    @pytest.mark.parametrize("family", FAMILIES)
+    # transformers' Gemma 3 generates from ids alone
+    @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "gemma3"])
     def test_without_them(self, family):
         model, processor = tiny_model(family)
         embedded = self.embedded(model, ragged_batch(processor))

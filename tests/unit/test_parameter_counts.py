@@ -55,7 +55,17 @@ OTHERS = {
     "llava_onevision_0_5b": (893_675_552, 14),
     "llava_onevision_7b": (8_030_807_584, 16),
 }
-EXPECTED = QWEN | OTHERS
+HYBRID = {
+    "qwen3_5_9b": (9_409_813_744, 18),
+    "qwen3_5_27b": (27_356_728_560, 35),
+    "qwen3_5_moe_35b_a3b": (35_107_181_936, 23),
+}
+WINDOWED = {
+    "gemma3_4b": (4_300_079_472, 19),
+    "gemma3_12b": (12_187_325_040, 27),
+    "gemma3_27b": (27_432_406_640, 35),
+}
+EXPECTED = QWEN | OTHERS | HYBRID | WINDOWED
 """Parameters, and the layer of IVC-Prune's selection."""
 
 
@@ -88,7 +98,7 @@ def test_every_configuration_is_counted():
     assert {path.stem for path in FOLDER.glob("*.json")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", QWEN)
+@pytest.mark.parametrize("name", [*QWEN, *HYBRID])
 def test_frequencies_are_shared_out_among_the_axes(name):
     model = unloaded(name)
     family = family_of_model(model)
@@ -119,6 +129,54 @@ def test_numbers_of_parameters_counted_by_hand(name):
     else:
         total += clip(vision) + perceptron(patches, width)
     assert total == EXPECTED[name][0]
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_parameters_of_gemma_counted_by_hand(name):
+    """Four norms a layer; queries and keys normalised; tied embeddings; one matrix to the text."""
+    config = published_config(name)
+    text, vision = config["text_config"], config["vision_config"]
+    width, head = text["hidden_size"], text["head_dim"]
+    heads = text["num_attention_heads"] + text["num_key_value_heads"]
+    layer = 2 * width * heads * head + 3 * width * text["intermediate_size"]
+    layer += 4 * width + 2 * head
+    decoder = text["num_hidden_layers"] * layer + width + 262_208 * width
+    patches = vision["hidden_size"]
+    tower = (896 // 14) ** 2 * patches + (3 * 14**2 + 1) * patches + 2 * patches
+    projector = patches * width + patches
+    assert decoder + tower + transformer(vision) + projector == EXPECTED[name][0]
+
+
+@pytest.mark.parametrize("name", HYBRID)
+def test_parameters_of_hybrids_counted_by_hand(name):
+    """Three gated delta nets to one layer of gated attention, each with its feed-forward part."""
+    config = published_config(name)
+    text, vision = config["text_config"], config["vision_config"]
+    width, head = text["hidden_size"], text["head_dim"]
+    heads, kv_heads = text["num_attention_heads"], text["num_key_value_heads"]
+    # queries with their gates, and the output; keys and values; their norms
+    full = 3 * width * heads * head + 2 * width * kv_heads * head + 2 * head
+    v_heads = text["linear_num_value_heads"]
+    keys, values = 128 * text["linear_num_key_heads"], 128 * v_heads
+    mixed = 2 * keys + values
+    # queries, keys, values; gate and output; two numbers a head; convolution; decay; norm
+    linear = width * mixed + 2 * width * values + 2 * width * v_heads
+    linear += 4 * mixed + 2 * v_heads + 128
+    if name.startswith("qwen3_5_moe"):
+        experts = text["num_experts"] * 3 * width * text["moe_intermediate_size"]
+        shared = 3 * width * text["shared_expert_intermediate_size"] + width
+        forward = experts + shared + text["num_experts"] * width
+    else:
+        forward = 3 * width * text["intermediate_size"]
+    depth = text["num_hidden_layers"]
+    decoder = depth // 4 * (full + 3 * linear) + depth * (forward + 2 * width)
+    decoder += width + 2 * 248_320 * width
+    patches = vision["hidden_size"]
+    tower = (3 * 2 * 16**2 + 1) * patches + 2304 * patches
+    merged = 4 * patches
+    merger = 2 * patches + (merged + 1) * merged + (merged + 1) * width
+    blocks = transformer(vision | {"num_hidden_layers": vision["depth"]})
+    assert decoder + tower + blocks + merger == EXPECTED[name][0]
 
 
 def perceptron(inner: int, width: int) -> int:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from . import (
     deepseek_vl2,
+    gemma3,
     glm4v,
     idefics3,
     internvl,
@@ -20,12 +21,14 @@ from . import (
     paddleocr_vl,
     qwen2_5_vl,
     qwen2_vl,
+    qwen3_5,
     qwen3_vl,
     qwen3_vl_moe,
 )
 
 _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "deepseek_vl2": deepseek_vl2.build,
+    "gemma3": gemma3.build,
     "glm4v": glm4v.build,
     "idefics3": idefics3.build,
     "internvl": internvl.build,
@@ -36,6 +39,8 @@ _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "paddleocr_vl": paddleocr_vl.build,
     "qwen2_5_vl": qwen2_5_vl.build,
     "qwen2_vl": qwen2_vl.build,
+    "qwen3_5": qwen3_5.build,
+    "qwen3_5_moe": qwen3_5.build_moe,
     "qwen3_vl": qwen3_vl.build,
     "qwen3_vl_moe": qwen3_vl_moe.build,
 }

@@ -1,0 +1,214 @@
+"""Gemma 3, two windows to each full layer: image blocks and windows stay what they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ivcprune import PruningPolicy, Stage, prune
+from ivcprune.api import bind
+from ivcprune.models.registry import family_named
+from ivcprune.pruning.windows import OwnMasks, WindowLayer
+from ivcprune.selectors import (
+    FastVSelector,
+    MergeDropped,
+    Per,
+    RandomSelector,
+    SeedSelector,
+    UpcomingSimilaritySelector,
+)
+from ivcprune.testing.tiny import gemma3, tiny_model
+from mask_reference import Spy, masked
+from pruning_helpers import batch, picture
+
+FAMILY = family_named("gemma3")
+TYPES = (["sliding_attention"] * 2 + ["full_attention"]) * 2
+WINDOW = gemma3.WINDOW
+TOLERANCE, STEPS = 1e-5, 30
+"""So many steps that the window leaves the prompt behind."""
+HALF = RandomSelector(keep=0.5)
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def tiny(request):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, processor = gemma3.build_of_layers(TYPES)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    model.set_attn_implementation(request.param)
+    return model.eval(), processor
+
+
+def generate(model, inputs, **options):
+    return model.generate(
+        **inputs,
+        max_new_tokens=STEPS,
+        min_new_tokens=STEPS,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        **options,
+    )
+
+
+def compared(model, inputs, policy):
+    """Pruned and reference logits of each step, and the run."""
+    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
+    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
+    policy = replace(policy, stages=stages)
+    with prune(model, policy) as run:
+        pruned = generate(model, inputs)
+    bound = bind(policy, FAMILY, model.config)
+    visual = inputs["input_ids"] == model.config.image_token_id
+    kept = []
+    for stage in bound.stages:
+        keep = torch.zeros_like(visual)
+        for sample, index in spies[stage.name].log[0]:
+            keep[sample, index] = True
+        kept.append(keep)
+    decoder, real = FAMILY.text_model(model), inputs["attention_mask"].bool()
+    with masked(decoder, bound, visual, kept, real):
+        reference = generate(model, inputs)
+    pairs = zip(pruned.logits, reference.logits, strict=True)
+    return [(ours - theirs).abs().max().item() for ours, theirs in pairs], run, pruned
+
+
+SAMPLES = [
+    ("what is it " * 4, [picture(140, 112), picture(56, 84, 1)]),
+    ("where", [picture(84, 84, 2)]),
+    ("no picture", []),
+]
+POLICIES = {
+    "at the input": {"a": Stage(0, HALF)},
+    "on a window": {"a": Stage(1, HALF)},
+    "on a full layer": {"a": Stage(2, UpcomingSimilaritySelector(keep=0.4))},
+    "behind it": {"a": Stage(3, Per("sample", FastVSelector(keep=0.4)))},
+    "several": {
+        "a": Stage(1, RandomSelector(keep=0.8)),
+        "b": Stage(3, Per("image", SeedSelector(keep=0.6))),
+        "c": Stage(5, RandomSelector(keep=0.2)),
+    },
+}
+
+
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+@pytest.mark.parametrize("stages", POLICIES.values(), ids=POLICIES)
+def test_equals_a_model_that_cannot_see_what_is_dropped(tiny, stages, cache):
+    model, processor = tiny
+    for samples in (SAMPLES, SAMPLES[:1], SAMPLES[1:2]):
+        inputs = batch(processor, *samples)
+        differences, *_ = compared(model, inputs, PruningPolicy(stages, cache=cache))
+        assert max(differences) < TOLERANCE
+
+
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+def test_a_window_over_what_is_stored_would_be_wider(tiny, cache, monkeypatch):
+    """Measured by the entries of the cache, it reaches tokens that had left it, in decoding too."""
+    model, processor = tiny
+    inputs = batch(processor, SAMPLES[1])  # its picture is near the end
+    policy = PruningPolicy({"a": Stage(1, HALF)}, cache=cache)
+    assert max(compared(model, inputs, policy)[0]) < TOLERANCE
+    extend = OwnMasks.extend
+
+    def by_entries(self, layer, past, hidden, origin):
+        extend(self, layer, past, hidden, origin)
+        if past:  # a step of decoding
+            stored = layer.index.shape[1]
+            last = layer.index[:, -1:]
+            layer.index = last - torch.arange(stored - 1, -1, -1)
+
+    monkeypatch.setattr(OwnMasks, "extend", by_entries)
+    differences, *_ = compared(model, inputs, policy)
+    assert differences[0] < TOLERANCE  # the prompt
+    assert max(differences[1:]) > 1e-3
+
+
+def test_windows_forget_what_no_token_can_see(tiny):
+    model, processor = tiny
+    inputs = batch(processor, *SAMPLES)
+    policy = PruningPolicy({"a": Stage(2, HALF)})
+    *_, pruned = compared(model, inputs, policy)
+    length = inputs["input_ids"].shape[1] + STEPS - 1
+    for kind, layer in zip(TYPES, pruned.cache.layers, strict=True):
+        assert layer.get_seq_length() == length
+        if kind == "sliding_attention":
+            assert type(layer) is WindowLayer
+            assert layer.stored <= WINDOW
+            assert (layer.index[:, -1] == length - 1).all()
+        else:
+            assert layer.stored > WINDOW
+
+
+def test_average_tokens_are_those_that_were_kept_before_a_window_forgets(tiny):
+    model, processor = tiny
+    inputs = batch(processor, SAMPLES[0])
+    for cache, average in {"all_layers": 0.5, "from_stage": (2 + 4 * 0.5) / 6}.items():
+        with prune(model, PruningPolicy({"a": Stage(2, HALF)}, cache=cache)) as run:
+            generate(model, inputs)
+        assert run.stats.average_tokens == pytest.approx(average)
+    with prune(model, "none") as run:
+        generate(model, inputs)
+    assert run.stats.average_tokens == 1
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_beams_and_batches_agree_with_samples_alone(tiny, beams):
+    model, processor = tiny
+    options = {"num_beams": beams, "do_sample": False, "max_new_tokens": 8, "min_new_tokens": 8}
+    policy = PruningPolicy({"a": Stage(1, HALF)})
+    with prune(model, policy) as run:
+        run.identify(["one", "two"])
+        together = model.generate(**batch(processor, *SAMPLES[:2]), **options)[:, -8:]
+        for name, sample, expected in zip(["one", "two"], SAMPLES[:2], together, strict=True):
+            run.identify([name])
+            alone = model.generate(**batch(processor, sample), **options)[0, -8:]
+            assert torch.equal(alone, expected)
+
+
+def test_a_later_turn_goes_on_in_the_same_windows(tiny):
+    """Text after a pruned picture, as a whole: its tokens see what the reference sees."""
+    model, processor = tiny
+    inputs = batch(processor, SAMPLES[0])
+    more = torch.randint(20, 250, (1, 31), generator=torch.Generator().manual_seed(1))
+    spy = Spy(HALF)
+    policy = PruningPolicy({"a": Stage(1, spy)})
+    with torch.no_grad(), prune(model, policy):
+        cache = model(**inputs).cache
+        ours = model(input_ids=more, cache=cache).logits
+    bound = bind(policy, FAMILY, model.config)
+    visual = inputs["input_ids"] == model.config.image_token_id
+    keep = torch.zeros_like(visual)
+    for sample, index in spy.log[0]:
+        keep[sample, index] = True
+    decoder, real = FAMILY.text_model(model), inputs["attention_mask"].bool()
+    with torch.no_grad(), masked(decoder, bound, visual, [keep], real):
+        cache = model(**inputs).cache
+        theirs = model(input_ids=more, cache=cache).logits
+    assert (ours - theirs).abs().max() < TOLERANCE
+
+
+def test_what_is_refused():
+    model, processor = tiny_model("gemma3")
+    inputs = batch(processor, SAMPLES[1])
+    policy = PruningPolicy({"a": Stage(2, HALF)}, cache="from_stage", positions="reassign")
+    with pytest.raises(ValueError, match="a rotary embedding for each of their types"):
+        prune(model, policy)
+    stage = Stage(2, MergeDropped(selector=HALF))
+    with prune(model, PruningPolicy({"a": stage})), torch.no_grad():
+        model(**inputs)  # merged states stay in their places
+    text = model.config.get_text_config()
+    text.use_bidirectional_attention = True
+    with pytest.raises(ValueError, match="use_bidirectional_attention"):
+        prune(model, policy)
+    text.use_bidirectional_attention = False
+
+
+def test_stages_that_read_windows_are_refused():
+    model, _ = tiny_model("gemma3")
+    policy = PruningPolicy({"a": Stage(3, UpcomingSimilaritySelector(keep=0.5))})
+    with pytest.raises(ValueError, match=r"only the layers 1, 2 .* choose one of 1, 2"):
+        prune(model, policy)
