@@ -3,22 +3,27 @@
 from .adaptive import AdaptiveTopUp, EvenMassSelector
 from .attention import FastVSelector, PDropSelector
 from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
+from .cdpruner import CDPrunerSelector
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
 from .divprune import DivPruneSelector
+from .dycoke import DyCokeSelector
 from .feather import FeatherSelector, GridSelector
 from .foreground import RefineSelector, SeedSelector, similarity_received
+from .holov import HoloVSelector
 from .merging import MergeDropped
 from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, WindowPatternSelector
 from .random import RandomSelector
 from .recycling import Recycle
+from .scope import ScopeSelector
 from .selection import AddedTokens, Selection
 from .sparsevlm import SparseVLMSelector
 from .spread import SpreadSelector
 from .text_attention import TextAttentionSelector
 from .thumbnails import ThumbnailSelector, ThumbnailToTiles
 from .upcoming import UpcomingSimilaritySelector
+from .vispruner import VisPrunerSelector
 from .vscan import VScanSelector
 from .windows import WindowFastVSelector
 
@@ -29,14 +34,17 @@ __all__ = [
     "AnnotatedSelector",
     "BorderSelector",
     "Budget",
+    "CDPrunerSelector",
     "CornersSelector",
     "DiagonalSelector",
     "DivPruneSelector",
+    "DyCokeSelector",
     "EvenMassSelector",
     "FastVSelector",
     "FeatherSelector",
     "FirstTokenSelector",
     "GridSelector",
+    "HoloVSelector",
     "IVCSelector",
     "MatchCount",
     "MergeDropped",
@@ -46,6 +54,7 @@ __all__ = [
     "Ranked",
     "Recycle",
     "RefineSelector",
+    "ScopeSelector",
     "SeedSelector",
     "Selection",
     "Selector",
@@ -58,6 +67,7 @@ __all__ = [
     "Union",
     "UpcomingSimilaritySelector",
     "VScanSelector",
+    "VisPrunerSelector",
     "WindowFastVSelector",
     "WindowPatternSelector",
     "Without",
