@@ -14,6 +14,7 @@ from .foreground import RefineSelector, SeedSelector, similarity_received
 from .holov import HoloVSelector
 from .merging import MergeDropped
 from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, WindowPatternSelector
+from .prumerge import PruMergeSelector
 from .random import RandomSelector
 from .recycling import Recycle
 from .scope import ScopeSelector
@@ -23,6 +24,7 @@ from .spread import SpreadSelector
 from .text_attention import TextAttentionSelector
 from .thumbnails import ThumbnailSelector, ThumbnailToTiles
 from .upcoming import UpcomingSimilaritySelector
+from .visionzip import VisionZipSelector
 from .vispruner import VisPrunerSelector
 from .vscan import VScanSelector
 from .windows import WindowFastVSelector
@@ -50,6 +52,7 @@ __all__ = [
     "MergeDropped",
     "PDropSelector",
     "Per",
+    "PruMergeSelector",
     "RandomSelector",
     "Ranked",
     "Recycle",
@@ -68,6 +71,7 @@ __all__ = [
     "UpcomingSimilaritySelector",
     "VScanSelector",
     "VisPrunerSelector",
+    "VisionZipSelector",
     "WindowFastVSelector",
     "WindowPatternSelector",
     "Without",

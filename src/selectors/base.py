@@ -165,9 +165,9 @@ def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -
 
 
 class OneBudget(Selector):
-    """What selectors with one total `keep` of their rows share."""
+    """What selectors with one total `keep` of their rows share; None where it is not a number."""
 
-    keep: float | int
+    keep: float | int | None
     of: Of
 
     def with_keep(self, keep: float) -> Selector:
@@ -180,8 +180,9 @@ class OneBudget(Selector):
         return self.keep if is_share else None
 
     def share_after(self, previous: float) -> float | None:
-        of_current = isinstance(self.keep, float) and self.of == "current"
-        return self.keep * previous if of_current else self.share
+        if isinstance(self.keep, float) and self.of == "current":
+            return self.keep * previous
+        return self.share
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class ScopeSelector(FixedBudget):
     go to the lower index.
 
     Cost: N x N cosines once, held; then for each pick only the rows of tokens whose m_i rose, about
-    55 ms at 1,024 tokens and 256 picks on one core (the sum over all rows anew takes 10 times
+    55 ms at 1,024 tokens and 256 picks on one core (the sum over all rows anew takes 30 times
     that), and one wait for the device per pick. Paper: arXiv 2510.24214. Exact against the authors'
     code (github.com/kinredon/SCOPE, 6bf7306), also in the order of the picks, each tile with a
     budget of its own as there.

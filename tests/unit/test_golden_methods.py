@@ -10,16 +10,27 @@ from ivcprune.selectors import (
     CDPrunerSelector,
     DyCokeSelector,
     HoloVSelector,
+    PruMergeSelector,
     ScopeSelector,
+    VisionZipSelector,
     VisPrunerSelector,
 )
 from ivcprune.selectors.base import decision
+
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
 
 
 def kept(selector, tokens):
     """Numbers of the kept tokens of the only sample."""
     keep = decision(selector, tokens).keep & tokens.valid
     return sorted(tokens.ordinal[keep].tolist())
+
+
+def states_of_kept(selector, tokens):
+    """States of the kept tokens of the only sample, in input order, `[K, E]`."""
+    chosen = decision(selector, tokens)
+    keep = chosen.keep & tokens.valid
+    return chosen.merged[keep][tokens.ordinal[keep].argsort()]
 
 
 def each(method):
@@ -64,6 +75,24 @@ def test_dycoke(case: Case):
     compared = frames // 2 * 2 * height * width
     assert [n for n in found if n < compared] == case.kept
     assert [n for n in found if n >= compared] == list(range(compared, frames * height * width))
+
+
+@each("visionzip")
+def test_visionzip(case: Case):
+    n_dominant, n_contextual = case.params["dominant"], case.params["contextual"]
+    total = n_dominant + n_contextual
+    selector, tokens = VisionZipSelector(keep=total, dominant=n_dominant / total), case.tokens()
+    assert kept(selector, tokens) == case.kept
+    torch.testing.assert_close(states_of_kept(selector, tokens), case["merged"], **CLOSE)
+
+
+@each("prumerge")
+def test_prumerge(case: Case):
+    selector, tokens = PruMergeSelector(plus=case.params["plus"]), case.tokens()
+    assert kept(selector, tokens) == case.kept
+    torch.testing.assert_close(states_of_kept(selector, tokens), case["merged"], **CLOSE)
+    added = decision(selector, tokens).added
+    torch.testing.assert_close(added.states[added.valid], case["added"], **CLOSE)
 
 
 def test_every_case_says_where_it_is_from():
