@@ -9,6 +9,7 @@ from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
 from .divprune import DivPruneSelector
 from .dycoke import DyCokeSelector
+from .fastvid import FastVIDSelector
 from .feather import FeatherSelector, GridSelector
 from .foreground import RefineSelector, SeedSelector, similarity_received
 from .holov import HoloVSelector
@@ -42,6 +43,7 @@ __all__ = [
     "DivPruneSelector",
     "DyCokeSelector",
     "EvenMassSelector",
+    "FastVIDSelector",
     "FastVSelector",
     "FeatherSelector",
     "FirstTokenSelector",

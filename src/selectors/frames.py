@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,7 @@ class Frames:
         return found.masked_fill(found == width, 0), found < width
 
 
-def frame_numbers(blocks: tuple[Row, ...]) -> tuple[list[int], list[int]]:
+def frame_numbers(blocks: Sequence[Row]) -> tuple[list[int], list[int]]:
     """Number of each block among the frames of its video (-1: it is none), and their total."""
     videos: dict[tuple[int, int], Row] = {}
     seen: dict[tuple[int, int], int] = {}

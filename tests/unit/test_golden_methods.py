@@ -9,6 +9,7 @@ from golden_methods import INDEX, Case, cases
 from ivcprune.selectors import (
     CDPrunerSelector,
     DyCokeSelector,
+    FastVIDSelector,
     HoloVSelector,
     PruMergeSelector,
     ScopeSelector,
@@ -93,6 +94,22 @@ def test_prumerge(case: Case):
     torch.testing.assert_close(states_of_kept(selector, tokens), case["merged"], **CLOSE)
     added = decision(selector, tokens).added
     torch.testing.assert_close(added.states[added.valid], case["added"], **CLOSE)
+
+
+@each("fastvid")
+def test_fastvid(case: Case):
+    params = case.params
+    selector = FastVIDSelector(
+        keep=params["retention"],
+        context=params["d"],
+        segments=params["c"],
+        similar=params["tau"],
+        stride=params["p"],
+        own=params["beta"],
+    )
+    tokens = case.tokens()
+    assert kept(selector, tokens) == case.kept
+    torch.testing.assert_close(states_of_kept(selector, tokens), case["merged"], **CLOSE)
 
 
 def test_every_case_says_where_it_is_from():
