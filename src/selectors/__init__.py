@@ -7,6 +7,7 @@ from .cdpruner import CDPrunerSelector
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
+from .dart import DARTSelector
 from .divprune import DivPruneSelector
 from .dycoke import DyCokeSelector
 from .fastvid import FastVIDSelector
@@ -39,6 +40,7 @@ __all__ = [
     "Budget",
     "CDPrunerSelector",
     "CornersSelector",
+    "DARTSelector",
     "DiagonalSelector",
     "DivPruneSelector",
     "DyCokeSelector",

@@ -15,13 +15,16 @@ class FastVSelector(Ranked):
     """FastV (Chen et al. 2024): attention of the last token in the layer that just ran.
 
     Formula: the row of softmax(q . k / sqrt(d)) over all keys, head mean, exactly the eager model's
-    weights. `keep` is what stays, so the paper's R = 50 % fraction pruned is `keep=0.5`, its
-    R = 75 % is `keep=0.25`.
+    weights; round(N (1 - R)) tokens stay. `keep` is what stays, so the paper's R = 50 % fraction
+    pruned is `keep=0.5`, its R = 75 % is `keep=0.25`.
 
-    Cost: one query row and all keys of one layer. Source: the official code. No deviation is known.
+    Cost: one query row and all keys of one layer. Paper: arXiv 2403.06764. Exact against the
+    authors' code (pkunlp-icler/FastV, d165972, its variant that prunes once, in the prefill).
     """
 
     keep: float | int = 0.5
+    _: KW_ONLY
+    rounding: Rounding = "float_round"
 
     needs = frozenset({Signal.ATTENTION_PREVIOUS})
 
@@ -35,19 +38,20 @@ class PDropSelector(Ranked):
 
     Formula: FastV's, but of the layer that the stage enters: its queries and keys are projected for
     the score only. `keep` is the cumulative share of the original tokens (`of: current` makes it a
-    share of what is left, as in VScan), cut to an integer as in the official code.
+    share of what is left, as in VScan), cut to an integer as in the authors' code: int(N share).
 
-    Cost: one query row and all keys of one layer. Source: the official code.
-    Deviation: the official code reassigns contiguous position ids; here that is the policy's
-    `positions`, whose default is "keep".
+    Cost: one query row and all keys of one layer. Paper: arXiv 2410.17247. Exact against the
+    authors' code (Cooperx521/PyramidDrop, 6444f30), which numbers positions anew: on LLaVA the
+    policy does so too. On families with several rotary axes, where that is not defined, positions
+    are kept (deviation).
 
     Attributes:
-        rope: whether queries and keys are rotated; the second stage of VScan scores without.
+        rope: whether queries and keys are rotated; VScan's second stage on Qwen scores without.
     """
 
     keep: float | int = 0.5
     _: KW_ONLY
-    rounding: Rounding = "floor"
+    rounding: Rounding = "float_floor"
     rope: bool = True
 
     needs = frozenset({Signal.ATTENTION_NEXT})

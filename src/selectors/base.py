@@ -14,13 +14,15 @@ from torch import Tensor
 from ..tokens.visual import Signal, VisualTokens
 from .selection import Selection
 
-Rounding = Literal["round", "floor", "ceil"]
+Rounding = Literal["round", "floor", "ceil", "float_round", "float_floor"]
 Of = Literal["original", "current", "eligible"]
 
 _ROUNDERS: dict[str, Callable[[float], int]] = {
     "round": round,
     "floor": math.floor,
     "ceil": math.ceil,
+    "float_round": round,
+    "float_floor": int,
 }
 
 
@@ -127,7 +129,8 @@ def counts(tokens: VisualTokens, keep: float, of: Of, rounding: Rounding) -> lis
     if of != "current":
         totals = tokens.original_count if of == "original" else tokens.eligible_count
     # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
-    return [_ROUNDERS[rounding](round(keep * n, 9)) for n in totals]
+    is_float = rounding.startswith("float")
+    return [_ROUNDERS[rounding](keep * n if is_float else round(keep * n, 9)) for n in totals]
 
 
 def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
@@ -194,6 +197,8 @@ class Budget(OneBudget):
         of: what a ratio is of: the row's tokens before any pruning, those left now, or those that a
             ranking may take now.
         rounding: how a ratio becomes a count; "round" is Python's (half to even), as published.
+            These take 0.7 * 90 for the 63 that it means. "float_round" and "float_floor" take the
+            product as floating point has it, 62.99999999999999, as authors' code does.
         minimum: never fewer than this.
     """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
 from ..tokens.visual import Signal, VisualTokens
-from .base import Budget
+from .base import Budget, Rounding
 from .similarity import most_similar, normalised
 
 
@@ -21,13 +21,17 @@ class DivPruneSelector(Budget):
     of the language model. Ties go to the lower index.
 
     Cost: N x N similarities once, in chunks, then one row of N per kept token; the loop is over
-    picks, all rows at once. Source: the paper and its public code. No deviation is known.
+    picks, all rows at once. Paper: arXiv 2503.02175. Exact against the authors' code
+    (vbdi/divprune, 799e2d9), also in the order of the picks; there the language model numbers what
+    is left anew, and on LLaVA the policy does so too.
 
     Attributes:
         keep: r of the paper, 9.8 % in its settings for LLaVA.
     """
 
     keep: float | int = 0.098
+    _: KW_ONLY
+    rounding: Rounding = "float_round"
 
     needs = frozenset({Signal.EMBEDDINGS})
 

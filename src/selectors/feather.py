@@ -17,13 +17,15 @@ class FeatherSelector(Ranked):
     Formula: head mean of softmax(q . k / sqrt(d)) over the visual tokens of the row alone, q and k
     unrotated, so that the distance to the text plays no part.
 
-    Cost: one query row, and the keys of one layer projected once more. Source: FEATHER; the policy
-    unites it with `GridSelector` at its first stage. Inferred: shares are cut to integers.
+    Cost: one query row, and the keys of one layer projected once more. The policy unites it with
+    `GridSelector` at its first stage, and keeps int(n share^2) of the n tokens that are left at its
+    second one. Paper: arXiv 2412.13180. Exact against the authors' code (markendo/FEATHER,
+    c2a09b2) in kept tokens and prefill.
     """
 
     keep: float | int = 0.3
     _: KW_ONLY
-    rounding: Rounding = "floor"
+    rounding: Rounding = "float_floor"
 
     needs = frozenset({Signal.ATTENTION_PREVIOUS})
 
@@ -35,7 +37,7 @@ class FeatherSelector(Ranked):
 class GridSelector(Selector):
     """Every `stride`-th token of every `stride`-th line of each grid, from the first one on.
 
-    Cost: none. Source: FEATHER's uniform sampling, stride 3. Inferred: it starts at the upper left.
+    Cost: none. Source: FEATHER's uniform sampling, stride 3; exact, see `FeatherSelector`.
 
     Attributes:
         stride: distance between kept tokens, in cells.

@@ -23,9 +23,8 @@ class MergeDropped(Around):
     before the language model its embeddings.
 
     Cost: dropped x kept similarities of E dimensions, in chunks. Source: stage 1 of VScan (Zhang et
-    al. 2025), its paper and code. Inferred: the states are those behind the projector; the kept
-    token counts once in the average, like any other; newlines and separators neither give nor
-    receive, and letterbox padding gives nothing.
+    al. 2025); exact against its code, see `VScanSelector`. Inferred: newlines and separators
+    neither give nor receive, and letterbox padding gives nothing.
 
     Attributes:
         selector: what is kept; it must be a mask, so this combinator stands outermost (in `Per`).

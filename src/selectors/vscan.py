@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..tokens.visual import Signal, VisualTokens
-from .base import Budget, Rounding, top
-from .windows import n_windows, rank_within, windows_of
+from .base import Budget, Rounding, Selector, check_choice, top
+from .windows import rank_within
+
+Quota = Literal["most", "each"]
 
 
 @dataclass(frozen=True)
 class VScanSelector(Budget):
     """VScan (Zhang et al. 2025), stage 1: half by early local, half by late global attention.
 
-    Formula: of T = int(keep * N) tokens, T_loc = T // 2 are taken in the order of the attention
+    Formula: of T = int(keep * N) tokens, T_loc = T // 2 are local: in the order of the attention
     that they receive in an early layer of the vision tower, at most ceil(T_loc / windows) in each
-    window of the grid; the rest by the attention received in a late layer. The class token asks
-    where the tower has one (LLaVA), else all patches do, on average. The model family names both
-    layers, and averages the patches that it merges into a token.
+    window of the grid (`quota: most`, the code for Qwen), or exactly floor(T_loc / windows) of each
+    window, fewer in all than T_loc where that does not come out even (`quota: each`, the code for
+    LLaVA). T - T_loc more go by the attention received in a late layer. Windows are whole: what is
+    left over at the lower and the right edge belongs to the last one. The class token asks where
+    the tower has one (LLaVA), else all patches do, on average. The model family names both layers,
+    and averages the patches that it merges into a token.
 
     Cost: the attention received in two layers of the tower, in chunks of queries, or of one row
-    where there is a class token. Source: the official code. Inferred: where windows are too small
-    for T_loc tokens, the late layer fills up; with several blocks each is a picture of its own, so
-    use it per row. `MergeDropped` around it is the method's merging.
+    where there is a class token. `MergeDropped` around it is the method's merging. Paper: arXiv
+    2505.22654. Exact against the authors' code (Tencent/SelfEvolvingAgent, a82450e), on both
+    families. Inferred: where windows are too small for T_loc tokens, the late layer fills up, and a
+    side shorter than a window is one window (the code refuses both); with several blocks each is a
+    picture of its own, so use it per row.
 
     Attributes:
         window: side of a window in cells (of the merged grid): 4, for LLaVA 6.
+        quota: what a window gives, "most" or "each". Brought to a given share of tokens
+            (`average_tokens`), it is "most", which meets the budget.
     """
 
     keep: float | int = 0.6
     _: KW_ONLY
-    rounding: Rounding = "floor"
+    rounding: Rounding = "float_floor"
     window: int = 4
+    quota: Quota = "most"
 
     needs = frozenset({Signal.VISION_ATTENTION_EARLY, Signal.VISION_ATTENTION_LATE})
 
@@ -42,20 +53,40 @@ class VScanSelector(Budget):
         super().__post_init__()
         if self.window < 1:
             raise ValueError(f"VScanSelector.window is {self.window}: it must be at least 1")
+        check_choice(self, "quota", self.quota, get_args(Quota))
+
+    def with_keep(self, keep: float) -> Selector:
+        return replace(self, keep=keep, of="original", quota="most")
 
     def select(self, tokens: VisualTokens) -> Tensor:
         candidates = tokens.eligible & tokens.valid
-        local = self._local(tokens, candidates)
-        total = torch.tensor(self.budget(tokens)).to(tokens.device, non_blocking=True)
-        late = tokens.vision_attention(depth="late").masked_fill(local, torch.inf)
-        return top(late, candidates, total)
-
-    def _local(self, tokens: VisualTokens, candidates: Tensor) -> Tensor:
-        """Up to half of the budget, capped in each window, bool `[R, N]`."""
-        early = tokens.vision_attention(depth="early")
         n_local = [total // 2 for total in self.budget(tokens)]
-        n_places = [n_windows(grid, self.window) for grid in tokens.grid]
-        caps = [-(-n // places) for n, places in zip(n_local, n_places, strict=True)]
-        cap = torch.tensor(caps).to(tokens.device, non_blocking=True)[:, None]
-        within = rank_within(windows_of(tokens, candidates, self.window), early) < cap
-        return top(early, candidates & within, n_local)
+        n_global = [total - n for total, n in zip(self.budget(tokens), n_local, strict=True)]
+        local = self._local(tokens, candidates, n_local)
+        late = tokens.vision_attention(depth="late")
+        if self.quota == "each":
+            return local | top(late, candidates & ~local, n_global)
+        # what the windows could not give, the late layer fills up
+        total = torch.tensor(self.budget(tokens)).to(tokens.device, non_blocking=True)
+        return top(late.masked_fill(local, torch.inf), candidates, total)
+
+    def _local(self, tokens: VisualTokens, candidates: Tensor, n_local: list[int]) -> Tensor:
+        """The half that the windows share, bool `[R, N]`."""
+        early = tokens.vision_attention(depth="early")
+        sides = [[max(1, side // self.window) for side in grid] for grid in tokens.grid]
+        places = [down * across for down, across in sides]
+        is_most = self.quota == "most"
+        quotas = [-(-n // p) if is_most else n // p for n, p in zip(n_local, places, strict=True)]
+        quota = torch.tensor(quotas).to(tokens.device, non_blocking=True)[:, None]
+        windows = whole_windows(tokens, self.window)
+        # those that cannot be taken share one window more
+        windows = windows.masked_fill(~candidates, max(places, default=0))
+        within = candidates & (rank_within(windows, early) < quota)
+        return top(early, within, n_local) if is_most else within
+
+
+def whole_windows(tokens: VisualTokens, side: int) -> Tensor:
+    """Window of each token, long `[R, N]`; the edges that are left over join the last ones."""
+    number = (tokens.grid_size // side).clamp(min=1)
+    place = (tokens.cell // side).minimum(number - 1)
+    return place[..., 0] * number[..., 1] + place[..., 1]

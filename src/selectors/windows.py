@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..tokens.visual import VisualTokens
 from .attention import FastVSelector
-from .base import top
+from .base import Rounding, top
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class WindowFastVSelector(FastVSelector):
     """
 
     _: KW_ONLY
+    rounding: Rounding = "round"
     window: int = 4
 
     def __post_init__(self) -> None:

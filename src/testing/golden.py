@@ -1,7 +1,8 @@
 """`python -m ivcprune.testing.golden FOLDER`: the selections of the published code, case by case.
 
-A folder holds `index.json` (per family a list of cases) and one `<family>.npz` with the arrays
-`<id>/values`, `<id>/keep_img`, and position ids where they are not 0, 1, 2, ...
+A folder holds `index.json` and npz files of arrays. Under `families` it lists IVC-Prune's cases, in
+`<family>.npz`: `<id>/values`, `<id>/keep_img`, and position ids where they are not 0, 1, 2, ...
+Under `methods` it lists those of the baselines, see `golden_baselines`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ from ..pruning.text_tokens import TextTokens
 from ..selectors import signals_of
 from ..selectors.base import mask_of
 from ..tokens.visual import VisualTokens
+from . import golden_baselines
 from .signals import RecordedSignals
 
 Arrays = Mapping[str, Any]
+Check = Callable[[Path, str], tuple[int, int, list[str]]]
+"""Checks the cases of one name: exact ones, all, and those that are wrong."""
 
 
 def qwen2_5_vl_blocks(case: Mapping[str, Any]) -> list[Block]:
@@ -136,14 +140,23 @@ def main(arguments: list[str] | None = None) -> int:
     if not (folder / "index.json").is_file():
         print(f"{folder} holds no index.json: give a folder of golden cases", file=sys.stderr)
         return 1
+    index = json.loads((folder / "index.json").read_text())
+    known: list[tuple[str, Collection[str], Check]] = [
+        ("families", FAMILIES, check),
+        ("methods", golden_baselines.METHODS, golden_baselines.check),
+    ]
+    if not any(kind in index for kind, *_ in known):
+        print(f"{folder}/index.json lists neither families nor methods", file=sys.stderr)
+        return 1
     failed = False
-    for name in json.loads((folder / "index.json").read_text())["families"]:
-        if name not in FAMILIES:
-            print(f"{name} skipped: the family is not supported yet")
-            continue
-        exact, total, wrong = check(folder, name)
-        print(f"{name} {exact}/{total}" + (f"  mismatch: {', '.join(wrong)}" if wrong else ""))
-        failed |= bool(wrong)
+    for kind, names, check_one in known:
+        for name in index.get(kind, ()):
+            if name not in names:
+                print(f"{name} skipped: not among the {kind} {', '.join(names)}")
+                continue
+            exact, total, wrong = check_one(folder, name)
+            print(f"{name} {exact}/{total}" + (f"  mismatch: {', '.join(wrong)}" if wrong else ""))
+            failed |= bool(wrong)
     return int(failed)
 
 

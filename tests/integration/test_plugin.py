@@ -17,7 +17,7 @@ PAGE = CHECKOUT / "docs" / "adding_a_selector.md"
 
 USE = """
 from ivcprune import load_policy
-print(load_policy("dart", "stages.select.selector.selector.keep=0.25"))
+print(load_policy("fastervlm", "stages.select.selector.keep=0.25"))
 print(load_policy("random", "selector@stages.select.selector=first_token"))
 """
 
@@ -70,8 +70,8 @@ def listing(site: Path) -> subprocess.CompletedProcess[str]:
 
 def test_list_shows_selector_and_policy_of_the_plugin(listing) -> None:
     policies, _, rest = listing.stdout.partition("selector@policy")
-    assert re.search(r"^ +dart +DART: half of the tokens", policies, re.MULTILINE)
-    assert re.search(r"^ +dart +DART: the tokens least similar", rest, re.MULTILINE)
+    assert re.search(r"^ +fastervlm +FasterVLM: half of the tokens", policies, re.MULTILINE)
+    assert re.search(r"^ +fastervlm +FasterVLM: what the vision tower", rest, re.MULTILINE)
 
 
 def test_broken_plugins_are_named_once_and_stop_nothing(listing) -> None:
@@ -93,8 +93,8 @@ def test_built_in_names_win(listing) -> None:
 
 def test_policies_are_composed_with_the_plugin(site: Path) -> None:
     done = run("-c", USE, cwd=site.parent, python_path=site)
-    dart, first_token = done.stdout.splitlines()
-    assert "DARTSelector(keep=0.25" in dart
+    fastervlm, first_token = done.stdout.splitlines()
+    assert "FasterVLMSelector(keep=0.25" in fastervlm
     assert "FirstTokenSelector(keep=0.1" in first_token
 
 

@@ -27,6 +27,7 @@ from ivcprune.selectors import (
     TextAttentionSelector,
     Union,
     VScanSelector,
+    WindowFastVSelector,
     WindowPatternSelector,
     signals_of,
 )
@@ -48,6 +49,23 @@ def picture(selector, height, width):
 
 def by_rank(scores, k):
     return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k])
+
+
+class TestRounding:
+    """Python's 0.7 * 90 is 62.99999999999999, 0.7 * 45 is 31.499999999999996."""
+
+    def test_authors_cut_the_product_as_it_is(self):
+        assert 0.7 * 90 == 62.99999999999999
+        assert PDropSelector(keep=0.7).budget(tokens_of((9, 10))) == [62]
+        assert PDropSelector(keep=0.7, rounding="floor").budget(tokens_of((9, 10))) == [63]
+        assert PDropSelector(keep=0.29).budget(tokens_of((10, 10))) == [28]
+
+    def test_fastv_rounds_it(self):
+        assert FastVSelector(keep=1 - 0.3).budget(tokens_of((5, 9))) == [31]
+        assert FastVSelector(keep=1 - 0.3, rounding="round").budget(tokens_of((5, 9))) == [32]
+
+    def test_others_take_what_a_share_means(self):
+        assert WindowFastVSelector(keep=0.7).budget(tokens_of((5, 9))) == [32]
 
 
 class TestPDrop:
@@ -84,12 +102,16 @@ class TestVScan:
         early = tokens.vision_attention(depth="early")[0].tolist()
         late = tokens.vision_attention(depth="late")[0].tolist()
         n = height * width
-        total = int(round(keep * n, 9))
-        n_windows = -(-height // window) * -(-width // window)
-        cap = -(-(total // 2) // n_windows)
+        total = int(keep * n)
+        down, across = max(1, height // window), max(1, width // window)
+        cap = -(-(total // 2) // (down * across))
         chosen, filled = [], {}
         for i in sorted(range(n), key=lambda i: (-early[i], i)):
-            place = (i // width // window, i % width // window)
+            # what is left over at the edges joins the last windows
+            place = (
+                min(i // width // window, down - 1),
+                min(i % width // window, across - 1),
+            )
             if len(chosen) < total // 2 and filled.get(place, 0) < cap:
                 chosen.append(i)
                 filled[place] = filled.get(place, 0) + 1
@@ -100,6 +122,29 @@ class TestVScan:
     def test_every_picture_has_its_own_budget(self):
         chosen = VScanSelector(keep=0.5, window=2).select(tokens_of((4, 6), (8, 8)))
         assert chosen.sum(dim=1).tolist() == [12, 32]
+
+    def test_each_window_gives_the_same_number(self):
+        """T = 13 of a 4 x 6 grid: T_loc = 6, 6 // 6 = 1 of each of 6 windows of 2 x 2, then 7 more.
+
+        With T = 15, T_loc is 7, of which a window gives 1 as well: 6 + 8 stay, one fewer than T.
+        """
+        tokens = tokens_of((4, 6))
+        early = tokens.vision_attention(depth="early")[0].view(2, 2, 3, 2)
+        best = early.permute(0, 2, 1, 3).flatten(2).argmax(dim=2).flatten().tolist()
+        local = {(w // 3 * 2 + b // 2) * 6 + w % 3 * 2 + b % 2 for w, b in enumerate(best)}
+        late = tokens.vision_attention(depth="late")[0].tolist()
+        rest = sorted(set(range(24)) - local, key=lambda i: (-late[i], i))
+        for total, n_global in ((13, 7), (15, 8)):
+            selector = VScanSelector(keep=total, window=2, quota="each")
+            assert kept(selector, tokens) == sorted(local | set(rest[:n_global]))
+
+    def test_brought_to_a_share_the_budget_is_met(self):
+        selector = VScanSelector(keep=0.6, window=2, quota="each").with_keep(15 / 24)
+        assert selector.select(tokens_of((4, 6))).sum() == 15
+
+    def test_quota_of_another_name(self):
+        with pytest.raises(ValueError, match=r"VScanSelector\.quota is 'some'.*most, each"):
+            VScanSelector(quota="some")
 
     def test_window_of_no_size(self):
         with pytest.raises(ValueError, match=r"VScanSelector\.window is 0"):
@@ -119,7 +164,7 @@ class TestSparseVLM:
     def test_raters_follow_their_definition(self):
         tokens = tokens_of((4, 5), before=3, after=8)
         embeddings = tokens.signals.embeddings()[0]
-        text, visual = embeddings[25:], embeddings[3:23]
+        text, visual = embeddings[23:], embeddings[3:23]  # all that follows the image
         received = (visual @ text.T).softmax(dim=-1).mean(dim=0)
         assert tokens.raters().mask[0].tolist() == (received > received.mean()).tolist()
 
@@ -127,6 +172,10 @@ class TestSparseVLM:
         tokens = tokens_of((1, 32), before=0, after=0)
         chosen = kept(SparseVLMSelector(keep=8), tokens)
         assert chosen == [0, 4, 8, 12, 16, 20, 24, 28]
+
+    @pytest.mark.parametrize(("keep", "n"), [(7, 7), (20, 19), (300, 19), (0.9999, 20)])
+    def test_a_count_leaves_at_least_one_out(self, keep, n):
+        assert len(kept(SparseVLMSelector(keep=keep), tokens_of((4, 5), after=8))) == n
 
     def test_signals(self):
         assert signals_of(SparseVLMSelector()) == {Signal.ATTENTION_PREVIOUS, Signal.RATERS}

@@ -34,7 +34,7 @@ def test_settings_signals_and_configurations_are_named():
     page = selector_cards.render()
     _, _, rest = page.partition("### VScanSelector\n")
     card = rest.partition("\n### ")[0]
-    assert "Settings: `keep` = 0.6, `window` = 4." in card
+    assert "Settings: `keep` = 0.6, `window` = 4, `quota` = most." in card
     assert "- `window`: side of a window" in card
     assert "Asks for: `vision_attention_early`, `vision_attention_late`." in card
     assert "`vscan_tower`" in card

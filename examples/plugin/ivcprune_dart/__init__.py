@@ -1,5 +1,0 @@
-"""DART for ivcprune."""
-
-from .selector import DARTSelector
-
-__all__ = ["DARTSelector"]

@@ -1,0 +1,5 @@
+"""FasterVLM for ivcprune."""
+
+from .selector import FasterVLMSelector
+
+__all__ = ["FasterVLMSelector"]
