@@ -3,23 +3,31 @@
 from .adaptive import AdaptiveTopUp, EvenMassSelector
 from .attention import FastVSelector, PDropSelector
 from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
+from .cdpruner import CDPrunerSelector
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
 from .dart import DARTSelector
 from .divprune import DivPruneSelector
+from .dycoke import DyCokeSelector
+from .fastvid import FastVIDSelector
 from .feather import FeatherSelector, GridSelector
 from .foreground import RefineSelector, SeedSelector, similarity_received
+from .holov import HoloVSelector
 from .merging import MergeDropped
 from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, WindowPatternSelector
+from .prumerge import PruMergeSelector
 from .random import RandomSelector
 from .recycling import Recycle
+from .scope import ScopeSelector
 from .selection import AddedTokens, Selection
 from .sparsevlm import SparseVLMSelector
 from .spread import SpreadSelector
 from .text_attention import TextAttentionSelector
 from .thumbnails import ThumbnailSelector, ThumbnailToTiles
 from .upcoming import UpcomingSimilaritySelector
+from .visionzip import VisionZipSelector
+from .vispruner import VisPrunerSelector
 from .vscan import VScanSelector
 from .windows import WindowFastVSelector
 
@@ -30,24 +38,30 @@ __all__ = [
     "AnnotatedSelector",
     "BorderSelector",
     "Budget",
+    "CDPrunerSelector",
     "CornersSelector",
     "DARTSelector",
     "DiagonalSelector",
     "DivPruneSelector",
+    "DyCokeSelector",
     "EvenMassSelector",
+    "FastVIDSelector",
     "FastVSelector",
     "FeatherSelector",
     "FirstTokenSelector",
     "GridSelector",
+    "HoloVSelector",
     "IVCSelector",
     "MatchCount",
     "MergeDropped",
     "PDropSelector",
     "Per",
+    "PruMergeSelector",
     "RandomSelector",
     "Ranked",
     "Recycle",
     "RefineSelector",
+    "ScopeSelector",
     "SeedSelector",
     "Selection",
     "Selector",
@@ -60,6 +74,8 @@ __all__ = [
     "Union",
     "UpcomingSimilaritySelector",
     "VScanSelector",
+    "VisPrunerSelector",
+    "VisionZipSelector",
     "WindowFastVSelector",
     "WindowPatternSelector",
     "Without",

@@ -152,6 +152,14 @@ def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
     check_choice(owner, "rounding", rounding, tuple(_ROUNDERS))
 
 
+def check_share(owner: object, name: str) -> None:
+    """Raises ValueError unless the setting of that name is in [0, 1]."""
+    value = getattr(owner, name)
+    if not 0.0 <= value <= 1.0:
+        label = f"{type(owner).__name__}.{name}"
+        raise ValueError(f"{label} is {value}: it must be a share in [0, 1]")
+
+
 def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -> None:
     """Raises ValueError unless `value` is one of `allowed`."""
     if value not in allowed:
@@ -160,9 +168,9 @@ def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -
 
 
 class OneBudget(Selector):
-    """What selectors with one total `keep` of their rows share."""
+    """What selectors with one total `keep` of their rows share; None where it is not a number."""
 
-    keep: float | int
+    keep: float | int | None
     of: Of
 
     def with_keep(self, keep: float) -> Selector:
@@ -175,8 +183,9 @@ class OneBudget(Selector):
         return self.keep if is_share else None
 
     def share_after(self, previous: float) -> float | None:
-        of_current = isinstance(self.keep, float) and self.of == "current"
-        return self.keep * previous if of_current else self.share
+        if isinstance(self.keep, float) and self.of == "current":
+            return self.keep * previous
+        return self.share
 
 
 @dataclass(frozen=True)
@@ -206,6 +215,14 @@ class Budget(OneBudget):
         """Tokens to keep in each row, at most the row's present tokens."""
         wanted = counts(tokens, self.keep, self.of, self.rounding)
         return [min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)]
+
+
+@dataclass(frozen=True)
+class FixedBudget(Budget):
+    """A selector that always keeps its budget, or all eligible tokens where these are fewer."""
+
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        return self.budget(tokens) if tokens.all_alike else None
 
 
 @dataclass(frozen=True)
@@ -244,6 +261,23 @@ def top(score: Tensor, candidates: Tensor, k: Sequence[int] | Tensor) -> Tensor:
     order = score.masked_fill(~candidates, -torch.inf).argsort(dim=1, descending=True, stable=True)
     best = torch.arange(score.shape[1], device=score.device) < k[:, None]
     return torch.zeros_like(candidates).scatter_(1, order, best.expand_as(order)) & candidates
+
+
+def among(tokens: VisualTokens, wanted: Sequence[int]) -> list[int]:
+    """At most as many of each row as a ranking may take now; see `VisualTokens.eligible_count`."""
+    return [min(n, most) for n, most in zip(wanted, tokens.eligible_count, strict=True)]
+
+
+def mask_at(columns: Tensor, real: Tensor, width: int) -> Tensor:
+    """Tokens at these columns, bool `[R, width]`.
+
+    Args:
+        columns: long `[R, K]`; where they are not real, any.
+        real: bool `[R, K]`.
+    """
+    mask = torch.zeros(len(columns), width + 1, dtype=torch.bool, device=columns.device)
+    mask.scatter_(1, columns.masked_fill(~real, width), torch.ones_like(real))
+    return mask[:, :width]
 
 
 def columns_of(mask: Tensor, width: int) -> Tensor:

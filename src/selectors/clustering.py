@@ -62,6 +62,22 @@ def density_peaks(states: Tensor, mask: Tensor, n_clusters: Sequence[int]) -> Cl
     return Clusters(centres, valid, own[:, :-1].masked_fill(~mask, len(place)))
 
 
+def peak_scores(states: Tensor, mask: Tensor, n_nearest: int) -> Tensor:
+    """Density times separation of each token, as in `density_peaks`, `[R, M]`.
+
+    Args:
+        states: `[R, M, E]`.
+        mask: tokens that count, bool `[R, M]`; the others get minus infinity.
+        n_nearest: tokens that a density is of, all where there are fewer.
+    """
+    if not mask.shape[1]:
+        return states.new_zeros(mask.shape, dtype=torch.float32)
+    distance = _distances(states, mask)
+    nearest = mask.sum(dim=1, keepdim=True).clamp(min=1, max=n_nearest)
+    density = _density(distance, nearest, n_nearest)
+    return (density * _separation(distance, density, mask)).masked_fill(~mask, -torch.inf)
+
+
 def _distances(states: Tensor, mask: Tensor) -> Tensor:
     """Distances over sqrt(E), `[R, M, M]`; infinite from and to padding."""
     vectors = states.float()

@@ -1,4 +1,4 @@
-"""Cosine similarity between tokens, in chunks, so that no N x N table is ever held."""
+"""Cosine similarity between tokens; in chunks where a method does not need the whole table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ _CHUNK = 2**24
 def normalised(states: Tensor) -> Tensor:
     """Vectors of length 1 in float32; zero vectors stay zero."""
     return nn.functional.normalize(states.float(), dim=-1)
+
+
+def cosines(states: Tensor) -> Tensor:
+    """Cosine of every two tokens of a row, float32 `[R, N, N]`: for methods that use all of them.
+
+    Args:
+        states: `[R, N, E]`.
+    """
+    vectors = normalised(states)
+    return vectors @ vectors.transpose(1, 2)
 
 
 def most_similar(

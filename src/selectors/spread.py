@@ -38,6 +38,21 @@ def _spread(n: int, device: torch.device) -> Tensor:
     return -reversed_bits.float()
 
 
+def every_step(mask: Tensor, n: Tensor) -> Tensor:
+    """`n` tokens of a mask at equal steps, from its first one on, bool `[R, N]`.
+
+    The step is the whole part of M / n, with M the tokens in the mask, and at least 1; what is left
+    behind the last one stays without any.
+
+    Args:
+        mask: bool `[R, N]`.
+        n: how many in each row, long `[R]`.
+    """
+    number = mask.cumsum(dim=1) - 1
+    step = (mask.sum(dim=1) // n.clamp(min=1)).clamp(min=1)[:, None]
+    return mask & (number % step == 0) & (number // step < n[:, None])
+
+
 @dataclass(frozen=True)
 class SpreadSelector(Ranked):
     """Tokens evenly spread over each token grid, whatever the picture shows.
