@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,8 +38,15 @@ class Pruner:
             the first.
     """
 
-    def __init__(self, model: nn.Module, family: Family, policy: BoundPolicy) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        policy: BoundPolicy,
+        on_prefill: Callable[[PrefillStatistics], object] | None = None,
+    ) -> None:
         self.stats: PrefillStatistics | None = None
+        self._on_prefill = on_prefill
         self._policy, self._family = policy, family
         self._guard = GenerateGuard(model)
         self._core = family.core(model)
@@ -200,6 +207,8 @@ class Pruner:
         forward, self._forward = self._forward, None
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
+            if self._on_prefill is not None:
+                self._on_prefill(self.stats)
 
 
 def _of_sequences(of_samples: Sequence[T], embeddings: Tensor) -> list[T]:
