@@ -238,7 +238,9 @@ def _policy(name: str, family: str, average_tokens: Any, layer: Any) -> PruningP
 
 def _refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
     if unknown := sorted(set(options) - set(known)):
-        allowed = ", ".join(["model", "policy", "pretrained", "average_tokens", "layer", *known[:2]])
+        allowed = ", ".join(
+            ["model", "policy", "pretrained", "average_tokens", "layer", *known[:2]]
+        )
         raise ValueError(f"unknown model_args {', '.join(unknown)}: allowed are {allowed}")
 
 

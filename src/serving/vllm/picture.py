@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,9 @@ from ...tokens.visual import VisualTokens
 from .plan import Plan
 
 
-def questions(prompt: Sequence[int], image_token: int, n_images: int, plan: Plan) -> list[list[int]]:
+def questions(
+    prompt: Sequence[int], image_token: int, n_images: int, plan: Plan
+) -> list[list[int]]:
     """For each picture, what of the prompt its selection may depend on, with one image token.
 
     Where the policy does not read the prompt, only the place of the picture is left: the text
@@ -76,7 +77,9 @@ class Picture:
     def ids(self) -> Tensor:
         """Token ids with the picture in full, long `[S]`."""
         at, question = self.start, list(self.question)
-        return torch.tensor([*question[:at], *[self.image_token] * self.n_visual, *question[at + 1 :]])
+        return torch.tensor(
+            [*question[:at], *[self.image_token] * self.n_visual, *question[at + 1 :]]
+        )
 
     @cached_property
     def relative(self) -> Tensor:
@@ -125,9 +128,3 @@ class Picture:
                 "budget, such as divprune, or put its selector into a TopUp"
             )
         return int(sizes[0])
-
-
-def frequencies_of(model: Any, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Rotary frequencies `[d / 2]` and the axis of each, from a transformers model (on meta)."""
-    inv_freq = plan.family.inverse_frequencies(model)
-    return inv_freq, plan.family.frequency_axis(model, len(inv_freq))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ...api import bind
 from ...models.base import Family
 from ...models.registry import family_of
 from ...policy import BoundPolicy, BoundStage
