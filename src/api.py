@@ -52,8 +52,7 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """
     family.check(config)
     decoder = config.get_text_config()
-    if policy.stages:
-        check_caches(decoder)
+    check_caches(decoder)
     return policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),

@@ -105,7 +105,7 @@ def check_caches(config: Any) -> None:
         raise ValueError(
             f"the text model ({config.model_type}) {what} in {len(others)} of its "
             f"{config.num_hidden_layers} layers, from layer {others[0]} on: pruning needs layers "
-            "of full attention, whose caches hold every token; use policy none, or another model"
+            "of full attention, whose caches hold every token, and statistics count these"
         )
 
 
