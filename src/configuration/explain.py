@@ -51,9 +51,20 @@ def explain(error: Exception) -> str:
     if isinstance(error, InstantiationException) and cause is not None:
         key = re.search(r"full_key: (\S+)", str(error))
         return f"{key[1]}: {one_line(cause)}" if key else one_line(cause)
+    if missing := _removed_group(error):
+        return f"the configuration has no {missing}: choose one with {missing}=<name>"
     if isinstance(error, ConfigCompositionException) and cause is not None:
         return f"{one_line(error)}: {one_line(cause)}"
     return one_line(error)
+
+
+def _removed_group(error: Exception) -> str | None:
+    """The group that `~group` removed although the choice in another group depends on it."""
+    words = re.match(r"Error resolving interpolation '(.*?)', possible .* keys: (.*)", str(error))
+    if words is None:
+        return None
+    present = words[2].replace(" ", "").split(",")
+    return next((g for g in re.findall(r"\$\{(\w+)\}", words[1]) if g not in present), None)
 
 
 def _explain_syntax(error: OverrideParseException) -> str:

@@ -77,7 +77,7 @@ class Override:
         copied = memo.get(id(self._model))
         if self._before is not None or copied is None:
             return deepcopy(self._before, memo)
-        return getattr(type(copied), self._name).__get__(copied)
+        return getattr(type(copied), self._name).__get__(copied)  # a method's, a property's
 
     def remove(self) -> None:
         """What the model had in its place, if anything, is back."""
