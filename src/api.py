@@ -60,6 +60,7 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """
     family.check(config)
     decoder = config.get_text_config()
+    rules = token_rules(decoder, family.token_rules)
     if not policy.stages:
         return policy.bind(decoder.num_hidden_layers, 0, (), family.rotary_axes)
     if policy.positions == "reassign" and family.rotary_by_type:
@@ -67,7 +68,6 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
             f"PruningPolicy.positions is 'reassign', which is not offered for {family.name!r}: its "
             "layers have a rotary embedding for each of their types; use positions='keep'"
         )
-    rules = token_rules(decoder, family.token_rules)
     return policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),

@@ -14,7 +14,7 @@ _KEPT = "ivcprune_position_offset"
 class Conversations:
     """Where each conversation's positions go on, for models with `rope_deltas`.
 
-    Qwen's models have one such tensor, of the last images that they saw: with it, an earlier
+    Models with M-RoPE have one such tensor, of the last images that they saw: with it, an earlier
     conversation would go on at the positions of another one.
     """
 

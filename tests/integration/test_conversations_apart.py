@@ -15,7 +15,8 @@ from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, chat, picture, ragged_batch
 
-QWEN = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+REMEMBER = ["glm4v", "paddleocr_vl", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"]
+"""Families whose models keep `rope_deltas` of the last images."""
 POLICIES = [PruningPolicy({"select": Stage(2, RandomSelector(keep=0.5))}), PruningPolicy()]
 GREEDY = {
     "max_new_tokens": 3,
@@ -72,7 +73,7 @@ def talks(model, processor):
     ]
 
 
-@pytest.fixture(scope="module", params=QWEN)
+@pytest.fixture(scope="module", params=REMEMBER)
 def model_and_processor(request):
     return tiny_model(request.param)
 
