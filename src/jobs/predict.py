@@ -95,6 +95,7 @@ def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
         plan.processor,
         plan.policy,
         cfg.attention,
+        plan.decoding,
         data.ids[: cfg.overlays],
         plan.parser,
     )

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import __version__
 
-SEMANTIC = ("model", "data", "policy", "seed", "attention")
+SEMANTIC = ("model", "data", "policy", "generation", "seed", "attention")
 """Keys of the root configuration that results depend on; batch size and devices are not."""
 
 
