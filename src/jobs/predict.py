@@ -31,6 +31,7 @@ from ..evaluation.writer import SampleWriter
 from ..runs import results
 from ..runs.directory import RunDirectory, State, new_status, now
 from ..runs.environment import environment
+from ..runs.key import code_of_run
 from ..runs.samples import SampleRow, finished_ids, merge, read_rows
 from ..runs.storage import StorageError
 
@@ -184,7 +185,7 @@ def _write_provenance(cfg: DictConfig, plan: Plan, world_size: int) -> None:
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     run_dir.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
-    origin = {"weights": plan.spec.fingerprint()}
+    origin = {"weights": plan.spec.fingerprint(), "code": code_of_run(cfg)}
     run_dir.write_json("env.json", environment(world_size) | origin)
 
 

@@ -159,10 +159,7 @@ def test_pixel_limits_decide_the_grid(
         ({"dtype": "half"}, "model.dtype is 'half': choose one of auto, bfloat16"),
         ({"box_format": "json"}, "model.box_format is 'json': choose one of"),
         ({"max_new_tokens": 0}, "model.max_new_tokens is 0: it must be a whole number, at least 1"),
-        (
-            {"selection_layer": -1},
-            "model.selection_layer is -1: it must be a whole number, at least 0",
-        ),
+        ({"selection_layer": -1}, r"model.selection_layer is -1: .* number, at least 0"),
         ({"chat_template": "{% for"}, r"model.chat_template is no Jinja template \(line 1"),
         ({"min_pixels": 9, "max_pixels": 4}, "model.min_pixels=9 is more than model.max_pixels=4"),
     ],
