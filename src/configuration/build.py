@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -13,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .explain import explain
-from .hydra_app import own_hydra
+from .hydra_app import COMPOSING, own_hydra
 from .settings import check_settings
 from .swaps import named_by_swaps
 
@@ -42,10 +44,9 @@ def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> DictCo
     """
     try:
         with own_hydra(search_path):
-            cfg = hydra_compose("config", overrides=list(overrides))
+            return completed(hydra_compose("config", overrides=list(overrides)), overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(explain(error)) from error
-    return completed(cfg, overrides)
 
 
 def completed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -71,6 +72,8 @@ def compose_policy(
 ) -> PruningPolicy:
     """The policy `conf/policy/<name>.yaml`, with overrides such as "stages.select.layer=3".
 
+    It is composed once in a process, and every call gets a copy of its own; from any thread.
+
     Args:
         overrides: paths are relative to the policy; a selector is swapped by
             "selector@stages.select.selector=random".
@@ -82,7 +85,13 @@ def compose_policy(
     settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
-    return build_policy(compose(settings))
+    with COMPOSING:
+        return deepcopy(_composed_policy(tuple(settings)))
+
+
+@lru_cache(maxsize=256)
+def _composed_policy(overrides: tuple[str, ...]) -> PruningPolicy:
+    return build_policy(compose(overrides))
 
 
 def build_job(cfg: DictConfig) -> Callable[[DictConfig], object]:

@@ -26,7 +26,7 @@ VERSION_BASE = "1.3"
 PLUGINS = "ivcprune.conf"
 """Entry-point group whose values are packages with config groups like `selector/*.yaml`."""
 
-_COMPOSING = threading.RLock()
+COMPOSING = threading.RLock()
 """Hydra composes with one set of globals for the process: one thread at a time."""
 
 
@@ -80,7 +80,7 @@ def own_hydra(search_path: Sequence[str] = ()) -> Iterator[Hydra]:
     Args:
         search_path: where configurations are looked for after ours, as `--config-dir` does.
     """
-    with _COMPOSING:
+    with COMPOSING:
         register_plugin_configs()
         with _initialized() as hydra:
             loader = hydra.config_loader

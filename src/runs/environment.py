@@ -45,11 +45,9 @@ def checkout(folder: Path) -> dict[str, Any]:
     """
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return {"commit": _installed_commit(), "dirty": None}  # perhaps in somebody's environment
-    state = _git(folder, "status", "--porcelain")
-    return {
-        "commit": _git(folder, "rev-parse", "HEAD"),
-        "dirty": None if state is None else bool(state),
-    }
+    changes = _git(folder, "status", "--porcelain")
+    dirty = None if changes is None else changes != ""
+    return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": dirty}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
