@@ -16,8 +16,7 @@ def check_at_least(name: str, value: object, least: int) -> None:
 
 def check_share(name: str, value: object) -> None:
     """Raises ValueError unless `value` is a number above 0 and at most 1."""
-    is_number = isinstance(value, float) or _is_whole(value)
-    if not is_number or not 0.0 < value <= 1.0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 < value <= 1.0:
         raise ValueError(f"{name} is {value!r}: it must be in (0, 1], for example 0.5")
 
 

@@ -134,12 +134,26 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's Trainer; impossible devices raise ValueError."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    check_accelerator(cfg)
     make_trainer = _build(cfg, "trainer", _partial_=True)
     try:
         trainer: Trainer = make_trainer(callbacks=callbacks)
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
     return trainer
+
+
+def check_accelerator(cfg: DictConfig) -> None:
+    """Raises ValueError where the trainer is to use a GPU and there is none; cheaper than trying."""
+    import torch
+
+    wanted = cfg.trainer.get("accelerator")
+    has_gpu = torch.cuda.is_available() or (wanted == "gpu" and torch.backends.mps.is_available())
+    if wanted in ("gpu", "cuda") and not has_gpu:
+        raise ValueError(
+            f"trainer.accelerator is {wanted!r}, but PyTorch finds no GPU on this machine: choose "
+            "trainer=auto or trainer=cpu, or install a build of PyTorch that knows your GPU"
+        )
 
 
 def _build(cfg: DictConfig, key: str, without: Sequence[str] = (), **options: Any) -> Any:

@@ -30,6 +30,10 @@ from .predictions import Overlay, Predictions
 log = logging.getLogger(__name__)
 
 
+class PredictionError(RuntimeError):
+    """Pruning, generating or reading replies failed; the cause has the traceback."""
+
+
 class PredictModule(LightningModule):
     """Answers batches with a pruned model, and scores the answers.
 
@@ -84,7 +88,12 @@ class PredictModule(LightningModule):
             log.info("the checkpoint's generation_config is not followed: %s; see generation", told)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        return self._predict(batch)
+        try:
+            return self._predict(batch)
+        except Exception as error:  # of a selector or a metric; StopIteration would end the loop
+            ids = ", ".join(sample.id for sample in batch.samples)
+            problem = f"{type(error).__name__}: {one_line(error)}"
+            raise PredictionError(f"{problem} (in the batch of {ids})") from error
 
     def _predict(self, batch: Batch) -> Predictions:
         """Answers the batch; where memory does not suffice, one half after the other."""

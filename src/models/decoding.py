@@ -150,6 +150,5 @@ def _seed_of(seed: int, sample_ids: Sequence[str]) -> int:
 
 
 def _check_positive(name: str, value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not value > 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
         raise ValueError(f"{name} is {value!r}: it must be a number above 0")
