@@ -13,16 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from . import __version__
-from .configuration.build import (
-    CONFIG_MODULE,
-    VERSION_BASE,
-    build_job,
-    choices_of,
-    compose,
-    register_plugin_configs,
-)
-from .configuration.data_groups import expand_groups
-from .configuration.experiments import expand_experiment
+from .configuration.build import build_job, completed, compose
+from .configuration.command_line import choices_of, read
+from .configuration.experiments import commands_of
+from .configuration.hydra_app import CONFIG_MODULE, VERSION_BASE, register_plugin_configs
 from .runs.storage import StorageError
 
 MISTAKES = (ValueError, FileNotFoundError, BlockingIOError, StorageError)
@@ -43,7 +37,7 @@ def main() -> None:
         return
     register_plugin_configs()
     try:
-        commands = [expand_groups(command) for command in expand_experiment(sys.argv[1:])]
+        commands = commands_of(sys.argv[1:])
         _check(commands[0])  # those of an experiment differ in what it lists, which is tested
     except ValueError as error:
         _refuse(error)
@@ -77,6 +71,7 @@ def _exit_code(command: list[str]) -> str | int | None:
 @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base=VERSION_BASE)
 def _run(cfg: DictConfig) -> None:
     try:
+        cfg = completed(cfg, HydraConfig.get().overrides.task)
         build_job(cfg)(cfg)
     except MISTAKES as error:
         hydra_cfg = HydraConfig.get()
@@ -100,13 +95,14 @@ def _check(arguments: list[str]) -> None:
     Raises:
         ValueError: an override, or one of the values that a sweep gives it, does not fit.
     """
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    if flags - {"-m", "--multirun"}:
-        return  # help, or other configuration folders: left to Hydra
-    choices = [choices_of(o) if flags else [o] for o in overrides]
-    first = [options[0] for options in choices]
-    compose(first)
+    command = read(arguments)
+    if command.only_shows or command.has_other_root:
+        return  # left to Hydra
+    place = command.search_path
+    given = [str(override.input_line) for override in command.overrides]
+    choices = [choices_of(o, place) if command.is_multirun else [o] for o in given]
+    first = [options[0] for options in choices if options]
+    compose(first, place)
     for i, options in enumerate(choices):
         for option in options[1:]:
-            compose([*first[:i], option, *first[i + 1 :]])
+            compose([*first[:i], option, *first[i + 1 :]], place)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from .budget import share_for_average
+from .checks import check_share
 from .selectors.base import Selector, check_choice, signals_of
 from .tokens.visual import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER, Signal
 
@@ -101,10 +102,8 @@ class PruningPolicy:
                 f"PruningPolicy.cache is 'recomputed' with the {len(self.stages)} stages "
                 f"{', '.join(self.stages)}: only a single selection can be made at the input"
             )
-        if self.average_tokens is not None and not 0.0 < self.average_tokens <= 1.0:
-            raise ValueError(
-                f"PruningPolicy.average_tokens is {self.average_tokens}: it must be in (0, 1]"
-            )
+        if self.average_tokens is not None:
+            check_share("PruningPolicy.average_tokens", self.average_tokens)
         object.__setattr__(self, "stages", dict(self.stages))
         if self.spare_layers is not None:
             object.__setattr__(self, "spare_layers", tuple(self.spare_layers))

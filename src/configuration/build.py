@@ -2,111 +2,69 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import cache, lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra import compose as hydra_compose
-from hydra import initialize_config_module
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..checks import one_line
 from .explain import explain
+from .hydra_app import COMPOSING, own_hydra
+from .settings import check_settings
+from .swaps import named_by_swaps
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
     from ..data.sources import Source
     from ..judge import Judge
+    from ..models.decoding import Decoding
     from ..models.loading import ModelSpec
     from ..policy import PruningPolicy
     from ..report.loggers import RunLogger
 
-CONFIG_MODULE = "ivcprune.conf"
-VERSION_BASE = "1.3"
-PLUGINS = "ivcprune.conf"
-"""Entry-point group whose values are packages with config groups like `selector/*.yaml`."""
-
 SELECTION_KEYS = ("limit", "subset_seed", "metrics", "parser")
 """Keys of a data configuration that choose and score samples; they are no fields of the source."""
 
-_COMPOSING = threading.RLock()
-"""Hydra composes with one set of globals for the process: one thread at a time."""
 
-
-class PluginConfigs(SearchPathPlugin):
-    """Adds the config packages of installed plugins AFTER ours: the first match wins."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        ours = f"pkg://{CONFIG_MODULE}"
-        if any(item.path == ours for item in search_path.get_path()):
-            for plugin in _usable_plugins():
-                search_path.append(plugin.name, f"pkg://{plugin.value}")
-
-
-@cache  # configurations are composed again and again; a broken plugin is reported once
-def _usable_plugins() -> tuple[EntryPoint, ...]:
-    """Installed plugins whose configuration can be read; the others are named on stderr."""
-    usable = []
-    for plugin in sorted(entry_points(group=PLUGINS)):
-        if (problem := _problem_of(plugin)) is None:
-            usable.append(plugin)
-        else:
-            print(f"plugin {plugin.name!r} is left out: {problem}", file=sys.stderr)
-    return tuple(usable)
-
-
-def _problem_of(plugin: EntryPoint) -> str | None:
-    try:
-        if _holds_yaml(files(plugin.value)):
-            return None
-    except Exception as error:  # importing it runs a stranger's code, which may raise anything
-        return f"{plugin.value} cannot be imported ({type(error).__name__}: {one_line(error)})"
-    return f"{plugin.value} holds no configuration, for example selector/mine.yaml"
-
-
-def _holds_yaml(folder: Traversable) -> bool:
-    return any(
-        _holds_yaml(item) if item.is_dir() else item.name.endswith(".yaml")
-        for item in folder.iterdir()
-    )
-
-
-def register_plugin_configs() -> None:
-    """Makes Hydra apps of this package, and only those, see the configs of plugins."""
-    Plugins.instance().register(PluginConfigs)
-
-
-def compose(overrides: Sequence[str]) -> DictConfig:
+def compose(overrides: Sequence[str], search_path: Sequence[str] = ()) -> DictConfig:
     """The root configuration; works inside a running Hydra app, which it leaves as it was.
+
+    Args:
+        search_path: where configurations are looked for after ours, see `own_hydra`.
 
     Raises:
         ValueError: an override does not fit; one sentence with the choices.
     """
     try:
-        with _COMPOSING:
-            register_plugin_configs()
-            with _own_hydra():
-                return hydra_compose("config", overrides=list(overrides))
+        with own_hydra(search_path):
+            return completed(hydra_compose("config", overrides=list(overrides)), overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(explain(error)) from error
+
+
+def completed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A composed configuration, its plain values checked and its policy named by what it does.
+
+    Args:
+        overrides: that it was composed with.
+
+    Raises:
+        ValueError: a value that no job can use.
+    """
+    check_settings(cfg)
+    if cfg.get("generation") is not None:
+        build_decoding(cfg)  # needs no PyTorch, so that its mistakes show at once
+    policy = cfg.get("policy")
+    if policy is not None and "name" in policy:
+        policy.name = named_by_swaps(str(policy.name), policy.get("stages") or (), overrides)
+    return cfg
 
 
 def compose_policy(
@@ -127,7 +85,7 @@ def compose_policy(
     settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
-    with _COMPOSING:
+    with COMPOSING:
         return deepcopy(_composed_policy(tuple(settings)))
 
 
@@ -152,6 +110,11 @@ def build_model_spec(cfg: DictConfig) -> ModelSpec:
     return spec
 
 
+def build_decoding(cfg: DictConfig) -> Decoding:
+    decoding: Decoding = _build(cfg, "generation")
+    return decoding
+
+
 def build_source(cfg: DictConfig) -> Source:
     source: Source = _build(cfg, "data", without=SELECTION_KEYS)
     return source
@@ -171,6 +134,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's Trainer; impossible devices raise ValueError."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    check_accelerator(cfg)
     make_trainer = _build(cfg, "trainer", _partial_=True)
     try:
         trainer: Trainer = make_trainer(callbacks=callbacks)
@@ -179,16 +143,17 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     return trainer
 
 
-def choices_of(override: str) -> list[str]:
-    """The single overrides that a sweep such as "policy=none,fastv" goes through."""
-    try:
-        parsed = OverridesParser.create().parse_override(override)
-    except OverrideParseException as error:
-        raise ValueError(explain(error)) from error
-    if not parsed.is_sweep_override():
-        return [override]
-    key = parsed.get_key_element()
-    return [f"{key}={value}" for value in parsed.sweep_string_iterator()]
+def check_accelerator(cfg: DictConfig) -> None:
+    """Raises ValueError where the trainer is to use a GPU and there is none; cheaper than trying."""
+    import torch
+
+    wanted = cfg.trainer.get("accelerator")
+    has_gpu = torch.cuda.is_available() or (wanted == "gpu" and torch.backends.mps.is_available())
+    if wanted in ("gpu", "cuda") and not has_gpu:
+        raise ValueError(
+            f"trainer.accelerator is {wanted!r}, but PyTorch finds no GPU on this machine: choose "
+            "trainer=auto or trainer=cpu, or install a build of PyTorch that knows your GPU"
+        )
 
 
 def _build(cfg: DictConfig, key: str, without: Sequence[str] = (), **options: Any) -> Any:
@@ -210,19 +175,3 @@ def _of_policy(override: str) -> str:
         group, _, package = key.partition("@")
         return f"{prefix}{group}@policy.{package}"
     return f"{prefix}policy.{key}"
-
-
-@contextmanager
-def _own_hydra() -> Iterator[None]:
-    running = GlobalHydra.instance().hydra
-    version_base = VersionBase.instance().getbase()
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_module(CONFIG_MODULE, version_base=VERSION_BASE):
-            yield
-    finally:
-        GlobalHydra.instance().clear()
-        if running is not None:
-            GlobalHydra.instance().initialize(running)
-        # not `setbase`: it refuses the value that stands for "no Hydra app has started yet"
-        VersionBase.instance().version_base = version_base

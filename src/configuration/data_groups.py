@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from omegaconf import OmegaConf
-
-KEY = "data="
-MULTIRUN = ("-m", "--multirun")
 
 
 def data_groups() -> dict[str, list[str]]:
@@ -30,28 +26,3 @@ def _groups() -> dict[str, dict[Any, Any]]:
         for file in folder.iterdir()
         if file.name.endswith(".yaml")
     }
-
-
-def expand_groups(arguments: Sequence[str]) -> list[str]:
-    """The arguments, groups in `data=a,b` replaced by their members.
-
-    Raises:
-        ValueError: a group without --multirun.
-    """
-    return [
-        _expand(argument, arguments) if argument.startswith(KEY) else argument
-        for argument in arguments
-    ]
-
-
-def _expand(argument: str, arguments: Sequence[str]) -> str:
-    groups = data_groups()
-    names = argument.removeprefix(KEY).split(",")
-    for name in names:
-        if name in groups and not any(flag in arguments for flag in MULTIRUN):
-            raise ValueError(
-                f"data={name} stands for {len(groups[name])} benchmarks, each a run of its own: "
-                "add --multirun"
-            )
-    members = [member for name in names for member in groups.get(name, [name])]
-    return KEY + ",".join(dict.fromkeys(members))

@@ -1,93 +1,33 @@
-"""`--multirun experiment=tab1`: an experiment whose runs are no single product of choices."""
+"""What one command stands for: the runs of an experiment, and the members of data groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from omegaconf import BooleanNode, DictConfig
+from omegaconf.errors import ValidationError
 
-from .build import choices_of
-from .data_groups import KEY as DATA
-from .data_groups import MULTIRUN, data_groups, expand_groups
+from .command_line import CommandLine, choices_of, read, values_of
+from .data_groups import data_groups
+from .sweep import AXES, Sweep, settings_of, sweeps_of
 
-EXPERIMENT = "experiment="
-JOB = "job="
-FOLDER = "experiment_name="
-SMOKE = "smoke=true"
-CONFIG_DIR = ("--config-dir", "-cd")
-AXES = ("model", "data", "policy")
-TRIAL = ("model=tiny", "data=scenes", "data.limit=2", "judge=none")
-"""What `smoke=true` puts in the place of every model and every benchmark."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """One product of an experiment.
-
-    Attributes:
-        axes: the values of model, data and policy; data groups are resolved.
-        overrides: settings of all its runs.
-    """
-
-    axes: Mapping[str, tuple[str, ...]]
-    overrides: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Number of runs."""
-        size = 1
-        for values in self.axes.values():
-            size *= len(values)
-        return size
-
-    def restricted(self, chosen: Mapping[str, Sequence[str]]) -> Sweep | None:
-        """The runs whose values are among `chosen`; None where there are none."""
-        axes = {
-            axis: tuple(v for v in values if axis not in chosen or v in chosen[axis])
-            for axis, values in self.axes.items()
-        }
-        return Sweep(axes, self.overrides) if all(axes.values()) else None
-
-    def arguments(self, smoke: bool) -> list[str]:
-        """Overrides for Hydra.
-
-        Args:
-            smoke: run the bundled model on built-in samples, under the names of the real ones.
-        """
-        joined = {axis: ",".join(values) for axis, values in self.axes.items()}
-        policy = f"policy={joined['policy']}"
-        if smoke:
-            names = [f"{axis}.name={joined[axis]}" for axis in ("model", "data")]
-            return [*TRIAL, *names, policy, *self.overrides]
-        return [f"model={joined['model']}", f"{DATA}{joined['data']}", policy, *self.overrides]
+EXPERIMENT = "experiment"
+SMOKE = "smoke"
+FOLDER = "experiment_name"
+PREDICTING = ("predict", "select_layer")
+"""Jobs that compute the runs of an experiment; the others read them, or have none."""
 
 
-def sweeps_of(experiment: str, arguments: Sequence[str] = ()) -> tuple[Sweep, ...]:
-    """The entries under `sweeps` of an experiment; none for one that has no such list.
-
-    Args:
-        arguments: of the command line; `--config-dir` names a folder with further experiments.
-    """
-    return tuple(map(_sweep, _settings(experiment, arguments).get("sweeps", ())))
-
-
-def check_expanded(cfg: DictConfig) -> None:
-    """Fails where a run still has a list of sweeps, which `expand_experiment` takes away.
+def commands_of(arguments: Sequence[str]) -> list[list[str]]:
+    """The commands for Hydra that the arguments of one command line stand for.
 
     Raises:
-        ValueError: the run would be none of those that the list names.
+        ValueError: they cannot be read, or stand for runs that they would not start.
     """
-    if "sweeps" in cfg:
-        raise ValueError(
-            f"experiment {cfg.experiment_name!r} has `sweeps`, but was not found where they are "
-            "read: put it in the folder `experiment` of ivcprune's own conf, or of the one that "
-            "--config-dir names, and add --multirun"
-        )
+    return [expand_groups(command) for command in expand_experiment(arguments)]
 
 
 def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
@@ -100,73 +40,191 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
         ValueError: an experiment of several runs without --multirun, or a restriction that leaves
             nothing of it.
     """
-    name = _value_of(EXPERIMENT, arguments)
-    settings = _settings(name, arguments) if name else {}
-    if "sweeps" not in settings:
-        _check_own_sweep(str(name), settings, arguments)
+    command = read(arguments)
+    if command.only_shows or command.has_other_root:
         return [list(arguments)]
-    smoke = SMOKE in arguments
+    names = [str(name) for name in _values(command, EXPERIMENT) if name is not None]
+    if command.is_multirun and len(names) > 1:
+        # In one command Hydra would see neither the lists of sweeps nor what each file sweeps over.
+        commands = [_replaced(command, EXPERIMENT, f"{EXPERIMENT}={name}") for name in names]
+        return [expanded for one in commands for expanded in expand_experiment(one)]
+    name = names[0] if len(names) == 1 else ""
+    settings = settings_of(name, command.search_path) if name else {}
+    smoke = _is_trial(command, settings)
+    if "sweeps" in settings:
+        return _of_sweeps(command, name, settings, smoke)
+    if smoke and _is_predicting(command):
+        raise ValueError(
+            f"{SMOKE}=true is for experiments with a list of sweeps, such as tab1, which it runs "
+            "with the bundled model: for a trial of anything else choose model=tiny data=scenes"
+        )
+    _check_own_sweep(command, name, settings)
+    return [list(arguments)]
+
+
+def expand_groups(arguments: Sequence[str]) -> list[str]:
+    """The arguments, groups in `data=a,b` replaced by their members.
+
+    Raises:
+        ValueError: a group without --multirun.
+    """
+    command = read(arguments)
+    expanded = {o.input_line: _expanded(o, command) for o in command.of("data")}
+    return [expanded.get(argument) or argument for argument in arguments]
+
+
+def check_expanded(cfg: DictConfig) -> None:
+    """Fails where a run still has a list of sweeps, which `expand_experiment` takes away.
+
+    Raises:
+        ValueError: the run would be none of those that the list names.
+    """
+    if "sweeps" in cfg:
+        raise ValueError(
+            f"experiment {cfg.experiment_name!r} has `sweeps`, but was not found where they are "
+            "read: put it in the folder `experiment` of ivcprune's own conf, of a plugin's, or of "
+            "the one that --config-dir names, and add --multirun"
+        )
+
+
+def _of_sweeps(
+    command: CommandLine, name: str, settings: Mapping[str, Any], smoke: bool
+) -> list[list[str]]:
+    """The commands for an experiment with a list of sweeps."""
     folder = []
-    if smoke and _value_of(FOLDER, arguments) is None:
-        folder = [f"{FOLDER}{settings['experiment_name']}-smoke"]
-    if not any(flag in arguments for flag in MULTIRUN):
-        if _value_of(JOB, arguments) is None:
-            raise ValueError(_advice(str(name), arguments))
-        return [[*arguments, *folder]]
-    chosen, others = _restriction(arguments)
-    sweeps = [s for sweep in sweeps_of(str(name), arguments) if (s := sweep.restricted(chosen))]
+    if smoke and command.last(FOLDER) is None:
+        folder = [f"{FOLDER}={settings[FOLDER]}-smoke"]
+    if not _is_predicting(command):
+        return [[*_spelt_out(command, smoke), *folder]]
+    if not command.is_multirun:
+        raise ValueError(_advice(name, command))
+    found = sweeps_of(name, command.search_path)
+    if not found:
+        raise ValueError(_advice(name, command))
+    chosen = {axis: _chosen(name, axis, command, found) for axis in AXES if command.of(axis)}
+    sweeps = [s for sweep in found if (s := sweep.restricted(chosen))]
     if not sweeps:
-        raise ValueError(_nothing_left(str(name), chosen, arguments))
-    # Hydra reads overrides in one piece, and without the list of sweeps the configuration of a run
-    # is that of this run alone.
-    common = [MULTIRUN[0], *others, *folder, "~sweeps"]
+        raise ValueError(_nothing_left(name, chosen, found))
+    restricting = {override.input_line for axis in AXES for override in command.of(axis)}
+    others = [
+        argument
+        for argument in _spelt_out(command, smoke, hydra_only=True)
+        if argument not in restricting
+    ]
+    # Without the list of sweeps the configuration of a run is that of this run alone.
+    common = [*command.hydra_flags(), *others, *folder, "~sweeps"]
     return [[*common, *sweep.arguments(smoke)] for sweep in sweeps]
 
 
-def _check_own_sweep(name: str, settings: Mapping[str, Any], arguments: Sequence[str]) -> None:
+def _spelt_out(command: CommandLine, smoke: bool, hydra_only: bool = False) -> list[str]:
+    """The arguments, `smoke` in the spelling that the configuration has.
+
+    Args:
+        hydra_only: the overrides without the flags.
+    """
+    spelling = {o.input_line: f"{SMOKE}={str(smoke).lower()}" for o in command.of(SMOKE)}
+    given = [str(o.input_line) for o in command.overrides] if hydra_only else command.arguments
+    return [spelling.get(argument, argument) for argument in given]
+
+
+def _is_trial(command: CommandLine, settings: Mapping[str, Any]) -> bool:
+    """Whether `smoke` is true, in any spelling that Hydra's configurations have for that."""
+    values = _values(command, SMOKE) or [settings.get(SMOKE, False)]
+    if len(values) > 1:
+        raise ValueError(f"{SMOKE} is {values}: a trial and the real runs are two commands")
+    try:
+        return bool(BooleanNode(values[0])._value())
+    except ValidationError:
+        raise ValueError(f"{SMOKE} is {values[0]!r}: it must be true or false") from None
+
+
+def _is_predicting(command: CommandLine) -> bool:
+    """Whether the command would compute runs; what jobs experiments choose themselves do so."""
+    jobs = _values(command, "job")
+    return not jobs or any(job in PREDICTING for job in jobs)
+
+
+def _check_own_sweep(command: CommandLine, name: str, settings: Mapping[str, Any]) -> None:
     """Fails where Hydra would run one job of an experiment that lists several, without a word.
 
     Raises:
         ValueError: without --multirun, and without a choice of each setting that is swept.
     """
-    sweeper = (settings.get("hydra") or {}).get("sweeper") or {}
-    axes = dict(sweeper.get("params") or {})
-    given = {argument.partition("=")[0] for argument in arguments}
-    is_meant = any(flag in given for flag in MULTIRUN) or JOB.removesuffix("=") in given
-    if is_meant or not axes.keys() - given:
+    hydra = settings.get("hydra") or {}
+    axes = dict((hydra.get("sweeper") or {}).get("params") or {})
+    open_ones = [axis for axis in axes if command.last(axis) is None]
+    is_sweep = command.is_multirun or str(hydra.get("mode")).upper() == "MULTIRUN"
+    if is_sweep or not open_ones or not _is_predicting(command):
         return
-    runs = prod(len(choices_of(f"{key}={values}")) for key, values in axes.items())
-    chosen = " ".join(f"{key}=<one of them>" for key in axes.keys() - given)
+    runs = prod(len(choices_of(f"{axis}={values}")) for axis, values in axes.items())
+    chosen = " ".join(f"{axis}=<one of them>" for axis in open_ones)
     raise ValueError(
         f"experiment={name} stands for {runs} runs: add --multirun, or choose one with {chosen}"
     )
 
 
-def _restriction(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Values of model, data and policy that are asked for, and all others but --multirun."""
-    chosen: dict[str, list[str]] = {}
-    others = []
-    for argument in arguments:
-        axis = argument.partition("=")[0]
-        if axis in AXES:
-            resolved = expand_groups([*MULTIRUN, argument])[-1]
-            chosen[axis] = resolved.partition("=")[2].split(",")
-        elif argument not in MULTIRUN:
-            others.append(argument)
-    return chosen, others
+def _chosen(name: str, axis: str, command: CommandLine, sweeps: Sequence[Sweep]) -> list[str]:
+    """The values that an axis of the experiment is restricted to, data groups resolved.
+
+    Raises:
+        ValueError: it is given twice, of which Hydra's sweeps drop one, is no name, or names
+            something that the experiment does not have.
+    """
+    given = command.of(axis)
+    if len(given) > 1:
+        lines = " ".join(str(override.input_line) for override in given)
+        raise ValueError(f"{axis} is given {len(given)} times: write {lines} as one list")
+    (override,) = given
+    values = values_of(override, command.search_path)
+    is_pattern = override.value_type is ValueType.GLOB_CHOICE_SWEEP
+    if override.type is not OverrideType.CHANGE or not all(isinstance(v, str) for v in values):
+        raise ValueError(
+            f"{override.input_line} restricts no experiment: name what to run with "
+            f"{axis}=<name>,<name>"
+        )
+    groups = data_groups() if axis == "data" else {}
+    offered = {value for sweep in sweeps for value in sweep.axes[axis]}
+    members = {value: groups.get(value, [value]) for value in values}
+    foreign = [value for value, names in members.items() if offered.isdisjoint(names)]
+    if foreign and not is_pattern:
+        raise ValueError(_nothing_left(name, {axis: foreign}, sweeps))
+    return [member for names in members.values() for member in names]
 
 
-def _advice(name: str, arguments: Sequence[str]) -> str:
-    runs = sum(sweep.size for sweep in sweeps_of(name, arguments))
+def _expanded(override: Override, command: CommandLine) -> str | None:
+    """The override with members in the place of groups; None where it names no group."""
+    groups, names = data_groups(), values_of(override, command.search_path)
+    named = [name for name in names if name in groups]
+    if not named:
+        return None
+    if not command.is_multirun:
+        raise ValueError(
+            f"data={named[0]} stands for {len(groups[named[0]])} benchmarks, each a run of its "
+            "own: add --multirun"
+        )
+    members = dict.fromkeys(str(m) for name in names for m in groups.get(name, [name]))
+    return f"{override.get_key_element()}={','.join(members)}"
+
+
+def _values(command: CommandLine, key: str) -> list[Any]:
+    override = command.last(key)
+    return [] if override is None else values_of(override, command.search_path)
+
+
+def _replaced(command: CommandLine, key: str, override: str) -> list[str]:
+    """The arguments with one override in the place of those of `key`."""
+    lines = {other.input_line for other in command.of(key)}
+    return [override if argument in lines else argument for argument in command.arguments]
+
+
+def _advice(name: str, command: CommandLine) -> str:
+    runs = sum(sweep.size for sweep in sweeps_of(name, command.search_path))
     if not runs:
         return f"experiment={name} needs no run: draw it with job=report experiment={name}"
     return f"experiment={name} stands for {runs} runs: add --multirun"
 
 
-def _nothing_left(name: str, chosen: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> str:
-    sweeps = sweeps_of(name, arguments)
-    if not sweeps:
-        return _advice(name, arguments)
+def _nothing_left(name: str, chosen: Mapping[str, Sequence[str]], sweeps: Sequence[Sweep]) -> str:
     asked = " ".join(f"{axis}={','.join(values)}" for axis, values in chosen.items())
     choices = {
         axis: ",".join(dict.fromkeys(value for sweep in sweeps for value in sweep.axes[axis]))
@@ -177,38 +235,3 @@ def _nothing_left(name: str, chosen: Mapping[str, Sequence[str]], arguments: Seq
         f"experiment={name} has no run with {asked}: choose from {offered}, "
         "or leave the restriction out"
     )
-
-
-def _sweep(content: Mapping[str, Any]) -> Sweep:
-    axes = {axis: tuple(_names(content[axis])) for axis in AXES}
-    groups = data_groups()
-    axes["data"] = tuple(member for name in axes["data"] for member in groups.get(name, [name]))
-    return Sweep(axes, tuple(content.get("overrides", ())))
-
-
-def _names(value: str | Sequence[str]) -> Iterator[str]:
-    yield from [value] if isinstance(value, str) else value
-
-
-def _value_of(key: str, arguments: Sequence[str]) -> str | None:
-    """The last value that `key` is given; None without one."""
-    values = [a.removeprefix(key) for a in arguments if a.startswith(key)]
-    return values[-1] if values else None
-
-
-def _settings(experiment: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The content of an experiment; empty for one of a plugin, which Hydra will find or refuse."""
-    for folder in (*_config_folders(arguments), files("ivcprune.conf")):
-        file = folder / "experiment" / f"{experiment}.yaml"
-        if file.is_file():
-            content = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
-            return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
-    return {}
-
-
-def _config_folders(arguments: Sequence[str]) -> Iterator[Path]:
-    """The folder that Hydra's flag names, whose files come before those of the same name here."""
-    for flag, following in zip(arguments, [*arguments, ""][1:], strict=True):
-        name, separator, value = flag.partition("=")
-        if name in CONFIG_DIR:
-            yield Path(value if separator else following).expanduser()

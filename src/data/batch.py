@@ -15,6 +15,7 @@ from transformers import ProcessorMixin
 
 from ..models.base import Family
 from .frames import FrameSampler, Timing
+from .loops import ends_no_loop
 from .pictures import open_picture
 from .prompts import to_messages
 from .sample import Sample
@@ -84,6 +85,7 @@ class Collate:
     prompts: Mapping[str, str]
     frames: FrameSampler | None = None
 
+    @ends_no_loop
     def __call__(self, items: Iterable[list[Row]]) -> Batch:
         """One `Batch` of all rows of `items`; unreadable samples become failures."""
         samples: list[Sample] = []

@@ -17,6 +17,7 @@ from ..checks import check_at_least
 from ..models.base import Family
 from .batch import Collate, Row
 from .lengths import sequence_lengths
+from .loops import ends_no_loop
 from .sample import FEATURES
 from .sources import Source
 
@@ -180,6 +181,7 @@ class _RowsOfBatch(Dataset[list[Row]]):
     def __len__(self) -> int:
         return len(self._batches)
 
+    @ends_no_loop
     def __getitem__(self, index: int) -> list[Row]:
         batch = self._batches[index]
         return self._rows[batch].to_pylist() if batch else []

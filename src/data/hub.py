@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets import Dataset, load_dataset_builder
 
 from .cells import stamp_of
+from .hub_access import without_waiting
 from .hub_files import concatenate, is_textual, read_textual
 from .tables import TableSource
 from .texts import as_list
@@ -55,7 +56,8 @@ class HubSource(TableSource):
         problems = []
         for hub_id in self.hub_ids:
             try:
-                return self._read_parts(hub_id, own_cache)
+                with without_waiting(hub_id, self.revision):
+                    return self._read_parts(hub_id, own_cache)
             # Repositories move and vanish, hosts and networks fail in ways of their own, and what
             # one copy lacks another may have.
             except Exception as error:

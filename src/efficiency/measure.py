@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..api import prune
+from ..models.decoding import Decoding
 from ..models.registry import family_of_model
 from ..policy import PruningPolicy
 from ..pruning.pruner import Pruner
@@ -175,10 +176,9 @@ def _pruning(model: Any, policy: PruningPolicy) -> AbstractContextManager[Pruner
 
 
 def _generate(model: Any, inputs: Mapping[str, Any], new_tokens: int) -> None:
-    with torch.inference_mode():
-        model.generate(
-            **inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False
-        )
+    exactly = Decoding(max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    with exactly.of(model), torch.inference_mode():
+        model.generate(**inputs)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -26,6 +27,13 @@ def log_file(run_dir: RunDirectory) -> Iterator[None]:
     package.addHandler(handler)
     try:
         yield
+    except BaseException:
+        # To the file alone, and whatever level the logger has.
+        stopped = package.makeRecord(
+            package.name, logging.ERROR, __file__, 0, "stopped", (), sys.exc_info()
+        )
+        handler.handle(stopped)
+        raise
     finally:
         package.removeHandler(handler)
         with suppress(OSError):  # of a full disk, which must not hide why the run stopped

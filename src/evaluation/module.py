@@ -19,6 +19,7 @@ from ..data.sample import Sample
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import Conventions, published_reading, read_reply
 from ..models.blocks import WHOLE, Area
+from ..models.decoding import Decoding, not_followed
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -29,14 +30,19 @@ from .predictions import Overlay, Predictions
 log = logging.getLogger(__name__)
 
 
+class PredictionError(RuntimeError):
+    """Pruning, generating or reading replies failed; the cause has the traceback."""
+
+
 class PredictModule(LightningModule):
-    """Answers batches greedily with a pruned model, and scores the answers.
+    """Answers batches with a pruned model, and scores the answers.
 
     Args:
         spec: the model to load.
         processor: of the same model.
         policy: how its visual tokens are pruned.
         attention: "auto", "flash", "sdpa" or "eager".
+        decoding: how answers are decoded.
         overlay_ids: the samples that get an overlay.
         parser: how answers are read; see `ivcprune.metrics.parsers`.
     """
@@ -47,6 +53,7 @@ class PredictModule(LightningModule):
         processor: ProcessorMixin,
         policy: PruningPolicy,
         attention: str,
+        decoding: Decoding,
         overlay_ids: Collection[str] = (),
         parser: str = DEFAULT_PARSER,
     ) -> None:
@@ -55,6 +62,7 @@ class PredictModule(LightningModule):
         self.processor = processor
         self.policy = policy
         self.attention = attention
+        self.decoding = decoding
         self.overlay_ids = frozenset(overlay_ids)
         self.parser = parser
         self.model: PreTrainedModel | None = None
@@ -67,9 +75,25 @@ class PredictModule(LightningModule):
             self.__dict__["model"] = self.spec.load_model(
                 attention=self.attention, device=self.trainer.strategy.root_device
             )
+            if self.global_rank == 0:
+                self._tell_decoding()
+
+    def _tell_decoding(self) -> None:
+        """Says what of the checkpoint's generation configuration counts, and what does not."""
+        own = self.model.generation_config  # type: ignore[union-attr]
+        followed = self.decoding.config(own)
+        log.debug("decoding: %s", followed.to_diff_dict())
+        if asked := not_followed(own, followed):
+            told = ", ".join(f"{name}={value}" for name, value in asked.items())
+            log.info("the checkpoint's generation_config is not followed: %s; see generation", told)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        return self._predict(batch)
+        try:
+            return self._predict(batch)
+        except Exception as error:  # of a selector or a metric; StopIteration would end the loop
+            ids = ", ".join(sample.id for sample in batch.samples)
+            problem = f"{type(error).__name__}: {one_line(error)}"
+            raise PredictionError(f"{problem} (in the batch of {ids})") from error
 
     def _predict(self, batch: Batch) -> Predictions:
         """Answers the batch; where memory does not suffice, one half after the other."""
@@ -124,12 +148,12 @@ class PredictModule(LightningModule):
 
     def _generate(self, batch: Batch) -> tuple[list[str], PrefillStatistics]:
         model: Any = self.model
-        with prune(model, self.policy) as run, torch.inference_mode():
-            run.identify([sample.id for sample in batch.samples])
+        sample_ids = [sample.id for sample in batch.samples]
+        decoding = self.decoding.of(model, sample_ids)
+        with prune(model, self.policy) as run, decoding, torch.inference_mode():
+            run.identify(sample_ids)
             run.annotate([annotated_boxes(s, self._visible_area(s)) for s in batch.samples])
-            ids = model.generate(
-                **batch.inputs, max_new_tokens=self.spec.max_new_tokens, do_sample=False
-            )
+            ids = model.generate(**batch.inputs)
         if run.stats is None:
             raise RuntimeError("generate() ended without a prefill, so nothing was measured")
         prompt_length = batch.inputs["input_ids"].shape[1]

@@ -11,6 +11,7 @@ from transformers import ProcessorMixin
 from ..api import resolve_layers
 from ..checks import check_at_least
 from ..configuration.build import (
+    build_decoding,
     build_judge,
     build_logger,
     build_model_spec,
@@ -24,6 +25,7 @@ from ..judge import Judge
 from ..metrics.aggregators import MEAN, unscorable
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import check_parser
+from ..models.decoding import Decoding
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -46,6 +48,7 @@ class Plan:
     policy: PruningPolicy
     layers: dict[str, int]
     spec: ModelSpec
+    decoding: Decoding
     processor: ProcessorMixin
     data: PredictData
     logger: RunLogger
@@ -79,7 +82,7 @@ def prepare(cfg: DictConfig) -> Plan:
         )
     check_expanded(cfg)
     _check_family(cfg)
-    policy, spec = build_policy(cfg), build_model_spec(cfg)
+    policy, spec, decoding = build_policy(cfg), build_model_spec(cfg), build_decoding(cfg)
     source, logger, judge = build_source(cfg), build_logger(cfg), build_judge(cfg)
     logger.check()
     spec.check()
@@ -104,4 +107,6 @@ def prepare(cfg: DictConfig) -> Plan:
     data.refuse(unscorable(metrics, scored_samples(data.selected)))
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
-    return Plan(policy, layers, spec, processor, data, logger, judge, parser, metrics, run_dir)
+    return Plan(
+        policy, layers, spec, decoding, processor, data, logger, judge, parser, metrics, run_dir
+    )

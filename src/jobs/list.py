@@ -24,6 +24,7 @@ GROUPS = {
     "data": "data=<name>",
     "data_group": "--multirun data=<group>",
     "prompt": "prompt@model.prompts=<name>",
+    "generation": "generation=<name>",
     "trainer": "trainer=<name>",
     "logger": "logger=<name>",
     "judge": "judge=<name>",

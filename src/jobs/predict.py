@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from ..checks import check_at_least
-from ..configuration.build import build_trainer
+from ..configuration.build import build_trainer, check_accelerator
 from ..evaluation.companions import ending_with_first_process
 from ..evaluation.devices import assigned
 from ..evaluation.judging import settle
@@ -31,6 +32,7 @@ from ..evaluation.writer import SampleWriter
 from ..runs import results
 from ..runs.directory import RunDirectory, State, new_status, now
 from ..runs.environment import environment
+from ..runs.key import code_of_run
 from ..runs.samples import SampleRow, finished_ids, merge, read_rows
 from ..runs.storage import StorageError
 
@@ -54,6 +56,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.threads is not None:
         check_at_least("threads", cfg.threads, 1)
         torch.set_num_threads(cfg.threads)
+    check_accelerator(cfg)
     plan = prepare(cfg)
     with assigned(cfg) as placed:
         label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
@@ -68,7 +71,8 @@ def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
     with plan.run_dir.lock(trainer.global_rank):
         plan.run_dir.refuse_other_ranks(trainer.world_size)
         if not trainer.is_global_zero:
-            with ending_with_first_process(plan.run_dir, _was_launched_by_rank_0(trainer)):
+            ending = ending_with_first_process(plan.run_dir, _was_launched_by_rank_0(trainer))
+            with log_file(plan.run_dir), ending:
                 _predict(cfg, plan, trainer)
             return
         with log_file(plan.run_dir):
@@ -77,8 +81,7 @@ def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
                 _predict(cfg, plan, trainer)
                 _finish(cfg, plan)
             except BaseException as error:
-                # Ctrl-C and SIGTERM are no failures: such a run has stopped
-                _record_stop(plan.run_dir, failed=isinstance(error, Exception))
+                _record_stop(plan.run_dir, failed=not _was_asked_to_stop(error))
                 raise
 
 
@@ -95,6 +98,7 @@ def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
         plan.processor,
         plan.policy,
         cfg.attention,
+        plan.decoding,
         data.ids[: cfg.overlays],
         plan.parser,
     )
@@ -156,17 +160,24 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
 
 
 def _record_stop(run_dir: RunDirectory, failed: bool) -> None:
-    log.debug("stopped", exc_info=True)
     status = run_dir.read_status() or new_status()
     # Without the lock of its run, "running" is not believed: it stays where the run has stopped,
     # or where a full disk keeps this from being written.
     state: State = "failed" if failed else "running"
     with suppress(StorageError):
         run_dir.write_status(replace(status, state=state, updated=now()))
-    log.info(
-        f"stopped at {status.done} of {status.total} samples: the same command goes on from there; "
-        f"details are in {run_dir.path / 'log.txt'}"
-    )
+    place = f"at {status.done} of {status.total} samples"
+    if failed:
+        log.info(f"failed {place}: the traceback is in {run_dir.path / 'log.txt'}")
+    else:
+        log.info(f"stopped {place}: the same command goes on from there")
+
+
+def _was_asked_to_stop(error: BaseException) -> bool:
+    """Whether it was Ctrl-C, which Lightning turns into an exit, or SIGTERM: no failure."""
+    if not isinstance(error, SystemExit):
+        return isinstance(error, KeyboardInterrupt)
+    return error.code == 128 + signal.SIGTERM or isinstance(error.__context__, KeyboardInterrupt)
 
 
 def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
@@ -174,7 +185,7 @@ def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
         ids = ", ".join([row.sample_id for row in failed[:5]] + ["..."] * (len(failed) > 5))
         log.warning(
             f"{len(failed)} of {total} samples failed ({ids}), the first by {failed[0].error}: "
-            "run the command again to retry them"
+            "the same command tries them again, once that is mended"
         )
 
 
@@ -183,7 +194,7 @@ def _write_provenance(cfg: DictConfig, plan: Plan, world_size: int) -> None:
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     run_dir.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
-    origin = {"weights": plan.spec.fingerprint()}
+    origin = {"weights": plan.spec.fingerprint(), "code": code_of_run(cfg)}
     run_dir.write_json("env.json", environment(world_size) | origin)
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from ..api import load_policy, resolve_layers
 from ..checks import check_at_least, check_each_at_least
-from ..configuration.build import build_model_spec, build_source, build_trainer
+from ..configuration.build import build_decoding, build_model_spec, build_source, build_trainer
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..efficiency.passes import Loop, Watcher, in_turns
@@ -62,7 +62,7 @@ def run(
         check_at_least("threads", cfg.threads, 1)
         torch.set_num_threads(cfg.threads)
     silence_libraries()
-    spec = build_model_spec(cfg)
+    spec, decoding = build_model_spec(cfg), build_decoding(cfg)
     spec.check()
     chosen = _policies(policies, spec)
     watcher = Watcher()
@@ -70,7 +70,7 @@ def run(
     if trainer.world_size > 1:
         raise ValueError("job=throughput measures one device: choose trainer=gpu or trainer=cpu")
     data = _data(cfg, spec, samples)
-    module = PredictModule(spec, data.collate.processor, chosen[0], cfg.attention)
+    module = PredictModule(spec, data.collate.processor, chosen[0], cfg.attention, decoding)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         loop = Loop(trainer, watcher, module, data)

@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ..api import prune, resolve_layers
-from ..configuration.build import build_model_spec, build_policy
+from ..configuration.build import build_decoding, build_model_spec, build_policy
 from ..data.batch import Batch, Collate
 from ..data.prompts import check_prompts
 from ..data.sample import FEATURES
 from ..metrics.boxes import parse_box
+from ..models.decoding import Decoding
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
@@ -49,7 +50,7 @@ def run(cfg: DictConfig, image: str | None, prompt: str | None, task: str, outpu
     path = Path(image).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"job.image={image!r}: there is no such file")
-    policy, spec = build_policy(cfg), build_model_spec(cfg)
+    policy, spec, decoding = build_policy(cfg), build_model_spec(cfg), build_decoding(cfg)
     spec.check()
     resolve_layers(policy, spec)
     check_prompts(spec.prompts, [task], spec.name)
@@ -60,7 +61,7 @@ def run(cfg: DictConfig, image: str | None, prompt: str | None, task: str, outpu
         raise ValueError(f"job.image={image!r} cannot be used: {batch.failures[0].message}")
     model = spec.load_model(attention=cfg.attention)
     whole, pruned = (
-        _ask(model, processor, batch, chosen, spec)
+        _ask(model, processor, batch, chosen, spec, decoding)
         for chosen in (PruningPolicy(name=VANILLA), policy)
     )
     folder = Path(output_dir).expanduser()
@@ -87,12 +88,18 @@ def _row(path: Path, prompt: str, task: str) -> dict[str, Any]:
 
 
 def _ask(
-    model: Any, processor: Any, batch: Batch, policy: PruningPolicy, spec: ModelSpec
+    model: Any,
+    processor: Any,
+    batch: Batch,
+    policy: PruningPolicy,
+    spec: ModelSpec,
+    decoding: Decoding,
 ) -> Answer:
     inputs = batch.to(model.device).inputs
-    with prune(model, policy) as run, torch.inference_mode():
-        run.identify([sample.id for sample in batch.samples])
-        ids = model.generate(**inputs, max_new_tokens=spec.max_new_tokens, do_sample=False)
+    sample_ids = [sample.id for sample in batch.samples]
+    with prune(model, policy) as run, decoding.of(model, sample_ids), torch.inference_mode():
+        run.identify(sample_ids)
+        ids = model.generate(**inputs)
     if run.stats is None:
         raise RuntimeError("generate() ended without a prefill, so nothing was measured")
     new = ids[0, inputs["input_ids"].shape[1] :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +11,9 @@ from jinja2 import Environment, TemplateSyntaxError
 from transformers import PretrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from ..checks import check_at_least, check_choice
 from ..metrics.boxes import BOX_FORMATS
+from .attention_names import ATTENTIONS
 from .base import SELECTION_LAYER
 from .checkpoint import locate
 from .registry import family_named, family_of
@@ -23,7 +25,6 @@ _DTYPES = {
     "float32": torch.float32,
 }
 _DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-_ATTENTIONS = ("auto", "flash", "sdpa", "eager")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ModelSpec:
         min_pixels, max_pixels: image sizes (in pixels, area) between which images are not rescaled;
             None = as the checkpoint says.
         box_format: how the model writes boxes, a key of `ivcprune.metrics.boxes.BOX_FORMATS`.
-        max_new_tokens: limit of the greedy generation.
+        max_new_tokens: limit of an answer, which `generation` takes where it sets none.
         strip_final_stop: whether replies are read without the full stop at their end.
         selection_layer: where IVC-Prune selects; None = as the checkpoint, else the family says.
         chat_template: Jinja text in the place of the checkpoint's own chat template, which None
@@ -67,15 +68,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.path, str):
             raise ValueError(f"model.path is {self.path!r}: it must be a folder or a hub id")
-        _require_choice("model.dtype", self.dtype, _DTYPES)
-        _require_choice("model.box_format", self.box_format, BOX_FORMATS)
+        check_choice("model.dtype", self.dtype, _DTYPES)
+        check_choice("model.box_format", self.box_format, BOX_FORMATS)
         if self.device_map is not None:
-            _require_choice("model.device_map", self.device_map, _DEVICE_MAPS)
+            check_choice("model.device_map", self.device_map, _DEVICE_MAPS)
         smallest = {"min_pixels": 1, "max_pixels": 1, "max_new_tokens": 1, "selection_layer": 0}
         for field, least in smallest.items():
             value = getattr(self, field)
-            if value is not None and value < least:
-                raise ValueError(f"model.{field}={value} is too small: allowed is {least} or more")
+            if value is not None:
+                check_at_least(f"model.{field}", value, least)
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise ValueError(
                 f"model.min_pixels={self.min_pixels} is more than model.max_pixels="
@@ -189,7 +190,7 @@ def attention_implementation(attention: str, device: torch.device, dtype: torch.
     Raises:
         ValueError: an unknown name, or FlashAttention where it cannot run.
     """
-    _require_choice("attention", attention, _ATTENTIONS)
+    check_choice("attention", attention, ATTENTIONS)
     if attention in ("sdpa", "eager"):
         return attention
     obstacle = _flash_obstacle(device, dtype)
@@ -220,8 +221,3 @@ def _check_template(template: str | None) -> None:
             f"model.chat_template is no Jinja template (line {error.lineno}: {error.message}): "
             "mend it, or set null for the checkpoint's own"
         ) from None
-
-
-def _require_choice(field: str, value: str, allowed: Collection[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{field}={value!r} is unknown: allowed are {list(allowed)}")

@@ -10,9 +10,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .. import __version__
+from ..models.registry import family_named
+from ..provenance.code import code_of, targets_in
 
-SEMANTIC = ("model", "data", "policy", "seed", "attention")
+SEMANTIC = ("model", "data", "policy", "generation", "seed", "attention")
 """Keys of the root configuration that results depend on; batch size and devices are not."""
+
+
+MADE_OF = ("model", "data", "policy", "generation")
+"""Those of them whose classes count as well, by their code."""
 
 
 def run_key(cfg: DictConfig, fingerprint: str) -> str:
@@ -27,10 +33,20 @@ def run_key(cfg: DictConfig, fingerprint: str) -> str:
     if not config["policy"].get("stages"):
         # Vanilla is the same run whatever budget the other policies of a sweep are given.
         content["policy"] = config["policy"]["name"]
-    content |= {"version": __version__, "weights": fingerprint}
+    if config["generation"]["do_sample"]:
+        content["batch_size"] = config["batch_size"]  # a batch draws its tokens together
+    content |= {"version": __version__, "weights": fingerprint, "code": code_of_run(cfg)}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     names = [config[key]["name"] for key in ("policy", "model", "data")]
-    return "-".join([*map(as_file_name, names), digest[:8]])
+    return "-".join([*(as_file_name(name.replace(" ", "-")) for name in names), digest[:8]])
+
+
+def code_of_run(cfg: DictConfig) -> dict[str, str]:
+    """A digest of each module that the run's policy, model, data and metrics are made of."""
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    family = type(family_named(config["model"]["family"]))
+    targets = [target for key in MADE_OF for target in targets_in(config[key])]
+    return code_of([*targets, f"{family.__module__}.{family.__qualname__}"])
 
 
 def as_file_name(text: str) -> str:

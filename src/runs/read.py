@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from .swaps import named_by_swaps
+from ..configuration.swaps import named_by_swaps
 
 TRIAL = "TRIAL of the wiring: bundled model, built-in samples, no result of the models named"
 """What reports say of runs under `smoke=true`."""
@@ -155,7 +155,7 @@ def load_run(folder: Path) -> Run:
         overrides = _read_lines(folder / "overrides.txt")
         return Run(
             folder=folder,
-            policy=named_by_swaps(metrics["policy"], config, overrides),
+            policy=_name(metrics["policy"], config, overrides),
             model=metrics["model"],
             data=metrics["data"],
             n=metrics["n"],
@@ -179,6 +179,14 @@ def load_run(folder: Path) -> Run:
             f"{path} is not a valid metrics file ({type(error).__name__}: {error}): "
             "delete this run directory and run the command again"
         ) from error
+
+
+def _name(policy: str, config: Mapping[str, Any], overrides: tuple[str, ...]) -> str:
+    """The policy's name, with the selectors that were put into it: older runs lack these in it."""
+    configured = config.get("policy") or {}
+    if policy != configured.get("name"):
+        return policy  # the run knew better than its configuration
+    return named_by_swaps(policy, configured.get("stages") or (), overrides)
 
 
 def scores_by_category(

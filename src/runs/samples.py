@@ -145,8 +145,8 @@ def merge(rows: Iterable[SampleRow], ids: Sequence[str]) -> list[SampleRow]:
     by_id = {row.sample_id: row for row in rows}
     if missing := [sample_id for sample_id in ids if sample_id not in by_id]:
         raise RuntimeError(
-            f"{len(missing)} of {len(ids)} samples have no row, the first is {missing[0]!r}: "
-            "run the command again to compute them"
+            f"{len(missing)} of {len(ids)} samples have no row, the first is {missing[0]!r}: a "
+            "process of this run ended before its samples did"
         )
     return [by_id[sample_id] for sample_id in ids]
 

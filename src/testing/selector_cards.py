@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .. import selectors
-from ..configuration.build import CONFIG_MODULE
+from ..configuration.hydra_app import CONFIG_MODULE
 from ..selectors import Ranked, Selector
 
 HEAD = """\

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.loops import ends_no_loop
 from .base import Training
 from .cells import IGNORE
 from .packing import Batch
@@ -37,6 +38,7 @@ class PackedTraining(Training):
         self.probe_until = probe_until
         self.probe = Probe(model.config.text_config.hidden_size)
 
+    @ends_no_loop
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         final, early = self._hidden_states(batch)
         loss = self.answer_loss(self.model.lm_head(final[batch.labels != IGNORE]), batch.labels)

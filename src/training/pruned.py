@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..api import prune
+from ..data.loops import ends_no_loop
 from ..policy import PruningPolicy
 from ..pruning.cache_names import given_cache, with_cache
 from ..pruning.pruner import Pruner
@@ -45,6 +46,7 @@ class PrunedTraining(Training):
     def as_validated(self) -> Pruner:
         return prune(self.model, self.policy)
 
+    @ends_no_loop
     def training_step(self, batch: Turns, batch_idx: int) -> Tensor:
         logits = self.answer_logits(batch)
         loss = self.answer_loss(logits[batch.labels != IGNORE], batch.labels)

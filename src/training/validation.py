@@ -11,9 +11,10 @@ import torch
 from ..data.prompts import to_messages
 from ..data.sample import Sample
 from ..metrics.scoring import score
+from ..models.decoding import Decoding
 
-MAX_NEW_TOKENS = 5
-"""Four coordinates and the end of the turn."""
+DECODING = Decoding(max_new_tokens=5)
+"""Greedy: four coordinates and the end of the turn."""
 
 
 @torch.inference_mode()
@@ -22,7 +23,8 @@ def answer(
 ) -> list[str]:
     """Greedy answers to a batch of samples."""
     inputs = encode(processor, samples, prompts).to(model.device)
-    tokens = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS)
+    with DECODING.of(model):
+        tokens = model.generate(**inputs)
     new = tokens[:, inputs["input_ids"].shape[1] :]
     answers: list[str] = processor.batch_decode(new, skip_special_tokens=True)
     return answers

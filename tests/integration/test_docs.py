@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ivcprune.configuration.build import build_job, build_policy, choices_of, compose
-from ivcprune.configuration.data_groups import expand_groups
-from ivcprune.configuration.experiments import expand_experiment
+from ivcprune.configuration.build import build_job, build_policy, compose
+from ivcprune.configuration.command_line import choices_of
+from ivcprune.configuration.experiments import expand_experiment, expand_groups
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("**/*.md"))]

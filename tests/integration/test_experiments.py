@@ -13,9 +13,11 @@ from omegaconf import OmegaConf
 
 from ivcprune import api, cli
 from ivcprune.budget import average_share
-from ivcprune.configuration.build import build_job, build_policy, choices_of, compose
+from ivcprune.configuration.build import build_job, build_policy, compose
+from ivcprune.configuration.command_line import choices_of
 from ivcprune.configuration.data_groups import data_groups
-from ivcprune.configuration.experiments import Sweep, expand_experiment, sweeps_of
+from ivcprune.configuration.experiments import expand_experiment
+from ivcprune.configuration.sweep import Sweep, sweeps_of
 from ivcprune.models.registry import family_named
 from ivcprune.report.paper.published import Cell, PublishedRow, load_table, table_names
 from published_layouts import DEPTHS, stage_shares, visual_input

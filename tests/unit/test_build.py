@@ -13,7 +13,8 @@ from hydra.version import getbase
 
 from ivcprune import conf
 from ivcprune.configuration import build
-from ivcprune.configuration.build import choices_of, compose, compose_policy
+from ivcprune.configuration.build import compose, compose_policy
+from ivcprune.configuration.command_line import choices_of
 from ivcprune.policy import PruningPolicy
 
 

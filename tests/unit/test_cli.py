@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ivcprune import __version__, cli
-from ivcprune.configuration.build import choices_of, compose
+from ivcprune.configuration.build import compose
+from ivcprune.configuration.command_line import choices_of
 
 
 def ivcprune(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -153,7 +154,7 @@ def test_ctrl_c_stops_everything_with_its_own_code(
 
 def test_sigterm_stops_the_commands_of_an_experiment_too(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
-    monkeypatch.setattr(cli, "expand_experiment", lambda arguments: [["seed=1"], ["seed=2"]])
+    monkeypatch.setattr(cli, "commands_of", lambda arguments: [["seed=1"], ["seed=2"]])
     monkeypatch.setattr(
         cli, "build_job", lambda cfg: started.append(cfg) or (lambda _: sys.exit(cli.TERMINATED))
     )

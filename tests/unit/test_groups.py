@@ -7,7 +7,8 @@ from importlib import resources
 import pytest
 
 from ivcprune.configuration.build import compose
-from ivcprune.configuration.data_groups import data_groups, expand_groups
+from ivcprune.configuration.data_groups import data_groups
+from ivcprune.configuration.experiments import expand_groups
 
 GROUPS = data_groups()
 CONFIGS = resources.files("ivcprune.conf") / "data"

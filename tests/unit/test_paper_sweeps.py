@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.configuration.build import choices_of, compose
-from ivcprune.configuration.experiments import expand_experiment, sweeps_of
+from ivcprune.configuration.build import compose
+from ivcprune.configuration.command_line import choices_of
+from ivcprune.configuration.experiments import expand_experiment
+from ivcprune.configuration.sweep import sweeps_of
 from ivcprune.evaluation.preparation import prepare
 
 
@@ -105,7 +107,8 @@ def test_an_experiment_of_ones_own(tmp_path: Path) -> None:
     sweep = ["~sweeps", "model=tiny", "data=scenes", "policy=none,pdrop"]
     for flags in ([f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
         command = [*flags, "--multirun", "experiment=mine"]
-        assert expand_experiment(command) == [["-m", *flags, "experiment=mine", *sweep]]
+        folder_flag = f"--config-dir={tmp_path}"
+        assert expand_experiment(command) == [["-m", folder_flag, "experiment=mine", *sweep]]
         with pytest.raises(ValueError, match="experiment=mine stands for 2 runs"):
             expand_experiment([*flags, "experiment=mine"])
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ivcprune.configuration.swaps import named_by_swaps
 from ivcprune.report.comparison import Comparison, compare
 from ivcprune.report.formats import kept
 from ivcprune.report.labels import describe_selector, short_names
@@ -14,7 +15,6 @@ from ivcprune.report.panels import Panel, panels_of
 from ivcprune.report.plots import draw_plots, scored
 from ivcprune.report.spread import shifts_of
 from ivcprune.runs.read import Run
-from ivcprune.runs.swaps import named_by_swaps
 
 MakeRun = Callable[..., Run]
 SWAP = "selector@policy.stages.select.selector=border"
@@ -146,9 +146,8 @@ def test_a_swapped_selector_is_named(make_run: MakeRun) -> None:
     ],
 )  # fmt: skip
 def test_names_of_swaps(overrides: list[str], names: list[str], expected: str) -> None:
-    config = {"policy": {"name": "random", "stages": dict.fromkeys(names)}}
-    assert named_by_swaps("random", config, overrides) == expected
-    assert named_by_swaps("border", config, overrides) == "border"  # the run says so itself
+    assert named_by_swaps("random", names, overrides) == expected
+    assert named_by_swaps(expected, names, overrides) == expected  # named twice
 
 
 def test_other_classes_are_one_difference(make_run: MakeRun) -> None:
