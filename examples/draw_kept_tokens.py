@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from ivcprune import prune
-from ivcprune.models.qwen.processors import ImageTextProcessor
+from ivcprune.models.processors import ImageTextProcessor
 from ivcprune.report.overlay import dim_dropped
 
 picture, question, output = sys.argv[1:]

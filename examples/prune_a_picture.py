@@ -7,7 +7,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from ivcprune import prune
 from ivcprune.data.scenes import load_scenes
-from ivcprune.models.qwen.processors import ImageTextProcessor
+from ivcprune.models.processors import ImageTextProcessor
 
 folder = Path(str(files("ivcprune.assets") / "tiny"))
 model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).eval()

@@ -85,5 +85,5 @@ def _refusal(
         f"the text model ({config.model_type}) {what} in {len(others)} of its "
         f"{config.num_hidden_layers} layers, from layer {others[0]} on: pruning needs layers "
         "of full attention, whose caches hold every token, or of a type that the model's family "
-        "states a rule for; use policy none, or another model"
+        "states a rule for, and so do its statistics; use another model"
     )
