@@ -1,1 +1,0 @@
-"""Evaluation harnesses: this package as a model of theirs."""

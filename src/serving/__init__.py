@@ -1,1 +1,0 @@
-"""Servers: pruning inside engines that others run."""
