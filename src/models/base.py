@@ -51,6 +51,13 @@ class Family(ABC):
         """The decoder: embeddings in, hidden states out, with `.layers` and `.rotary_emb`."""
         return cast(nn.Module, self.core(model).language_model)
 
+    def check(self, config: Any) -> None:  # noqa: B027 (most families cover all of a type)
+        """Refuse a model of the family's type that is built in a way which it does not cover.
+
+        Raises:
+            ValueError: naming the part.
+        """
+
     @abstractmethod
     def default_layer(self, depth: int) -> int:
         """The layer of IVC-Prune's selection in a model of `depth` decoder layers."""

@@ -34,7 +34,7 @@ def test_configurations_say_how_the_checkpoint_is_used(size: str) -> None:
     spec = build_model_spec(compose([f"model=qwen2_vl_{size}"]))
     assert (spec.name, spec.family) == (f"qwen2_vl_{size}", "qwen2_vl")
     assert spec.path == f"Qwen/Qwen2-VL-{size.upper()}-Instruct"
-    assert (spec.min_pixels, spec.max_pixels) == (4 * 28**2, 16384 * 28**2)
+    assert (spec.min_pixels, spec.max_pixels) == (1280 * 28**2, 16384 * 28**2)
     assert spec.box_format == "qwen2_vl"
     grounding = spec.prompts["grounding"].replace("{question}", "the cat")
     assert grounding == "\n<|object_ref_start|>Detect the cat<|object_ref_end|>"

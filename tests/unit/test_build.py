@@ -41,6 +41,27 @@ def test_every_source_is_built_without_the_keys_that_choose_samples(name: str) -
     assert build.build_source(cfg).name == name
 
 
+@pytest.mark.parametrize(
+    ("overrides", "field", "value"),
+    [
+        # tiles of InternVL on documents, and Qwen2-VL's smallest image, as published
+        (["model=internvl2_5_8b", "data=pope"], "max_pixels", 6 * 448**2),
+        (["model=internvl2_5_8b", "data=docvqa"], "max_pixels", 18 * 448**2),
+        (["model=internvl3_1b", "data=infovqa"], "max_pixels", 24 * 448**2),
+        (["model=internvl3_5_38b", "data=ocrbench"], "max_pixels", 24 * 448**2),
+        (["model=qwen2_vl_7b", "data=ocrbench"], "min_pixels", 100 * 28**2),
+        (["model=qwen2_vl_7b", "data=docvqa"], "min_pixels", 1280 * 28**2),
+        # another family, and a limit that is asked for
+        (["model=qwen2_5_vl_7b", "data=ocrbench"], "min_pixels", 4 * 28**2),
+        (["model=internvl2_5_8b", "data=docvqa", "model.max_pixels=602112"], "max_pixels", 602112),
+    ],
+)
+def test_image_limits_of_a_family_on_a_benchmark(
+    overrides: list[str], field: str, value: int
+) -> None:
+    assert compose(overrides).model[field] == value
+
+
 @pytest.mark.parametrize("group", ["job", "logger"])
 def test_every_other_component_can_be_built(group: str) -> None:
     build_component = {"job": build.build_job, "logger": build.build_logger}[group]

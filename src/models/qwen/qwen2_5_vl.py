@@ -70,9 +70,10 @@ class Qwen25VL(Family):
             if run.grid[0] * run.grid[1] != run.end - run.start:
                 raise ValueError(
                     f"{run.end - run.start} visual tokens of sample {run.sample} have position ids "
-                    f"of a {run.grid[0]} x {run.grid[1]} grid: pass mm_token_type_ids and the "
-                    "grids as the processor returns them, without them the model falls back to 1-D "
-                    "positions"
+                    f"of a {run.grid[0]} x {run.grid[1]} grid, so the model fell back to 1-D "
+                    "positions: pass mm_token_type_ids and the grids as the processor returns "
+                    "them, and input_ids, beside inputs_embeds too; in a later turn, call generate "
+                    "with the whole conversation or pass position_ids"
                 )
             if run.sample != sample:
                 image, sample = -1, run.sample
