@@ -200,7 +200,7 @@ def _logits(policy: PruningPolicy, case: Case, arrays: Arrays) -> Tensor:
         depth: arrays[f"att_{depth}"] for depth in ("early", "late") if f"att_{depth}" in arrays
     }
     found = []
-    with Pruner(model, family, bind(policy, family, model.config)):
+    with Pruner(model.model, family, bind(policy, family, model.config)):
         for expected in arrays["logits"]:
             found.append(_step(model, ids, states, cache, received, _grid(case)))
             ids, received = expected.argmax().view(1, 1), {}

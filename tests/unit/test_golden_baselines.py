@@ -85,7 +85,7 @@ def test_keys_and_normed_states_are_those_that_darts_code_compares():
     model = model_of(case, arrays)
     family = OneImage(case["img_start"], tuple(case["grid"]))
     policy = PruningPolicy({"look": Stage(case["params"]["K"], reader)})
-    with Pruner(model, family, bind(policy, family, model.config)), torch.no_grad():
+    with Pruner(model.model, family, bind(policy, family, model.config)), torch.no_grad():
         model.model(arrays["input_ids"][None].long(), arrays["embeddings"][None], use_cache=True)
     keys, states = reader.found[0]
     torch.testing.assert_close(keys, arrays["keys"][case["img_start"] :], atol=1e-5, rtol=1e-5)
