@@ -198,7 +198,9 @@ class Pruner:
             kwargs, additions = self._family.layer_additions(kwargs)
         rotary = partial(self._family.rotary, self._decoder)
         mask = kwargs.get("attention_mask")
-        self._forward = ForwardCall(self._decoder.config, cache, mask, positions, rotary)
+        config = self._decoder.config
+        needs_ids = self._family.needs_position_ids(config)
+        self._forward = ForwardCall(config, cache, mask, positions, rotary, needs_ids)
         if cache is not None and (blocks or past == 0):
             given = PrefillInput(
                 blocks=blocks,

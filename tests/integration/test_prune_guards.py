@@ -21,7 +21,7 @@ from transformers import (
 
 from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.api import bind
-from ivcprune.models.registry import family_named, supported
+from ivcprune.models.registry import family_named, family_of_model, supported
 from ivcprune.selectors import MergeDropped, RandomSelector, Selector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, picture, ragged_batch
@@ -436,7 +436,7 @@ class TestEmbeddings:
         def look(module, args, kwargs):
             seen.append(kwargs["inputs_embeds"].detach())
 
-        decoder = model.model.language_model
+        decoder = family_of_model(model).text_model(model)
         handle = decoder.register_forward_pre_hook(look, with_kwargs=True)
         with torch.no_grad():
             model(**inputs)

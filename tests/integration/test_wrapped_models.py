@@ -8,7 +8,10 @@ from functools import partial
 import pytest
 import torch
 from accelerate import cpu_offload
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from ivcprune import PruningPolicy, Stage, prune
@@ -71,6 +74,17 @@ class Adapted(nn.Module):
 
     def generate(self, **inputs):
         return self.base_model.model.generate(**inputs)
+
+
+class Trained(nn.Module):
+    """A trainer's module: the model is under a name of its choice, among other things."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.student, self.head = model, nn.Linear(2, 2)
+
+    def forward(self, **inputs):
+        return self.student(**inputs)
 
 
 class TestCompiled:
@@ -214,6 +228,7 @@ class TestUnwrapped:
         [
             Holder,
             Adapted,
+            Trained,
             nn.DataParallel,
             AveragedModel,
             torch.compile,
@@ -237,6 +252,11 @@ class TestUnwrapped:
         model, _ = tiny_model("llava")
         assert unwrapped(model) is model
         assert unwrapped(model.model) is model.model
+
+    def test_one_model_among_several_is_not_guessed(self):
+        models = nn.ModuleList([tiny_model("llava")[0], tiny_model("llava")[0]])
+        with pytest.raises(ValueError, match="'ModuleList' is not supported"):
+            prune(models, HALF)
 
     def test_generate_of_a_wrapper_is_guarded(self):
         model, processor = tiny_model("llava")
@@ -263,6 +283,50 @@ class TestUnwrapped:
         with prune(adapted, HALF) as run:  # a new adapter adds nothing
             assert torch.allclose(adapted(**inputs).logits, expected, atol=1e-6)
             adapted.generate(**inputs, max_new_tokens=2)
+        assert run.stats.kept_by_stage == {"select": [18]}
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """Of this process alone."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("selector", [RandomSelector, FastVSelector, PDropSelector])
+class TestDistributed:
+    @pytest.mark.parametrize("wrap", [DistributedDataParallel, FullyShardedDataParallel])
+    def test_wrapped_as_a_whole(self, wrap, selector):
+        model, processor = tiny_model("llava")
+        inputs = one_picture(processor)
+        policy = PruningPolicy({"select": Stage(2, selector(keep=0.5))})
+        with torch.no_grad(), prune(model, policy):
+            expected = model(**inputs).logits
+        options = {} if wrap is DistributedDataParallel else {"device_id": torch.device("cpu")}
+        wrapped = wrap(model, **options)
+        with torch.no_grad(), prune(wrapped, policy) as run:
+            assert torch.equal(wrapped(**inputs).logits, expected)
+        assert run.stats.kept_by_stage == {"select": [18]}
+
+    def test_sharded_layer_by_layer(self, selector):
+        """The layer before a stage has given its weights away when its queries are asked for."""
+        model, processor = tiny_model("llava")
+        inputs = one_picture(processor)
+        policy = PruningPolicy({"select": Stage(2, selector(keep=0.5))})
+        with torch.no_grad(), prune(model, policy):
+            expected = model(**inputs).logits
+        mesh = init_device_mesh("cpu", (1,))
+        for layer in family_of_model(model).layers(model):
+            fully_shard(layer, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        with torch.no_grad():
+            for _ in range(2):
+                with prune(model, policy) as run:
+                    assert torch.equal(model(**inputs).logits, expected)
         assert run.stats.kept_by_stage == {"select": [18]}
 
 
