@@ -154,11 +154,11 @@ class LiveSignals:
 
     def sequence_keys(self, rope: bool) -> Tensor:
         cache = _ran(self.previous_cache, "keys")
-        if rope:
-            with weights_at_hand(cache.layer):
+        with weights_at_hand(cache.layer):
+            if rope:
                 keys = self.family.cached_keys(cache.layer, *cache.stored())[:, :, cache.past :]
-        else:
-            keys = self._unrotated_keys(_ran(self.previous, "keys").where_it_runs())
+            else:
+                keys = self._unrotated_keys(_ran(self.previous, "keys").where_it_runs())
         return keys.to(self.next.hidden.device)
 
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
@@ -248,8 +248,7 @@ class LiveSignals:
 
     def _unrotated_keys(self, source: LayerInput) -> Tensor:
         """Only of the current sequence: what earlier turns have cached is rotated."""
-        with weights_at_hand(source.layer):
-            return self.family.keys(source.layer, source.hidden, None)
+        return self.family.keys(source.layer, source.hidden, None)
 
     def _vision(self) -> VisionRecord:
         if self.input.vision is None:

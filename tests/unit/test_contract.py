@@ -64,6 +64,54 @@ def length_of_values(tokens):
     return tokens.values().norm(dim=-1).mean(dim=1)
 
 
+@dataclass(frozen=True)
+class EverySignalOfText(Ranked):
+    """Text and images by all that the language model offers of both, in the vision tower too."""
+
+    keep: float | int = 0.5
+
+    needs = frozenset(
+        {
+            Signal.KEYS,
+            Signal.HIDDEN,
+            Signal.EMBEDDINGS,
+            Signal.ATTENTION_NEXT,
+            Signal.VISION_KEYS_EARLY,
+            Signal.VISION_KEYS_LATE,
+        }
+    )
+
+    def score(self, tokens):
+        pairs = [
+            (tokens.keys(rope=rope).transpose(1, 2).flatten(2), *self.joined(tokens, rope))
+            for rope in (False, True)
+        ]
+        pairs += [
+            (tokens.hidden(normed=normed), *tokens.text_hidden("following_image", normed=normed))
+            for normed in (False, True)
+        ]
+        pairs.append((tokens.embeddings(), *tokens.text_embeddings("all")))
+        similar = [
+            (torch.einsum("rne,rle->rnl", own, text) * mask[:, None]).sum(dim=2)
+            for own, text, mask in pairs
+        ]
+        towers = [
+            tokens.vision_keys(depth=depth, rope=rope).mean(dim=(1, 3))
+            for depth in ("early", "late")
+            for rope in (False, True)
+        ]
+        heads = tokens.head_attention("last", layer="next").amax(dim=1)[:, 0]
+        return sum([*similar, *towers, heads])
+
+    def joined(self, tokens, rope):
+        keys, mask = tokens.text_keys("following_image", rope=rope)
+        return keys.transpose(1, 2).flatten(2), mask
+
+
+def test_a_ranking_by_every_signal_of_text_and_images_keeps_the_contract():
+    check_selector(EverySignalOfText())
+
+
 class NotDecorated(RandomSelector):
     """Could be given attributes at any time."""
 
