@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..models.base import Family
+from ..models.token_rules import holds_tokens
 from ..pruning.cache_names import given_cache
 from .clocks import Amount, Clock, Mark
 
@@ -96,7 +97,9 @@ class PrefillMarks(Generic[Mark, Amount]):
         """The prefill is over: decoding shall run without these hooks."""
         self.end = self._clock.read()
         self.kv_bytes = sum(
-            layer.keys.nbytes + layer.values.nbytes for layer in given_cache(output).layers
+            layer.keys.nbytes + layer.values.nbytes
+            for layer in given_cache(output).layers
+            if holds_tokens(layer)
         )
         device = output.logits.device
         if device.type == "cuda":

@@ -16,7 +16,7 @@ from ..checks import check_at_least
 from ..models.loading import ModelSpec, attention_implementation
 from ..models.registry import family_of
 
-NATIVE_RESOLUTION = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+NATIVE_RESOLUTION = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
 """Model types whose inputs `RandomModel` can make: any grid of patches between two markers."""
 TEXT_BEFORE = 20
 """Text tokens before the image: about the system prompt of the Qwen models."""

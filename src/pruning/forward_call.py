@@ -31,7 +31,7 @@ class ForwardCall:
         needs_ids: bool = False,
     ) -> None:
         self.prefill: Prefill | None = None
-        self._cache, self._attention_mask = cache, attention_mask
+        self.cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
         self._masks, self._own_masks = MaskFactory(config), own_masks
         self._needs_ids = needs_ids
@@ -46,7 +46,7 @@ class ForwardCall:
         return {**kwargs, "position_embeddings": self._shifted_rotary(hidden, layer.shift)}
 
     def _layer(self, index: int) -> PrunedLayer | None:
-        layers = [] if self._cache is None else self._cache.layers
+        layers = [] if self.cache is None else self.cache.layers
         layer = layers[index] if index < len(layers) else None
         return layer if isinstance(layer, PrunedLayer) else None
 
@@ -86,9 +86,9 @@ class ForwardCall:
     def _for_state(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """A layer that keeps a state of the sequence never sees what was dropped before it."""
         prefill = self.prefill
-        if prefill is None or not prefill.pruned or self._cache is None:
+        if prefill is None or not prefill.pruned or self.cache is None:
             return kwargs
-        if holds_tokens(self._cache.layers[index]):
+        if holds_tokens(self.cache.layers[index]):
             return kwargs
         return {**kwargs, "attention_mask": state_mask(prefill.valid, hidden)}
 

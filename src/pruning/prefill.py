@@ -166,8 +166,8 @@ class Prefill:
             if self.reassigned:  # earlier turns may have left other positions from here on
                 self._rotaries.replace(self._reassign(stage, hidden))
             return hidden
-        keep = in_sequence(tokens, selection.keep, self._sequence.text.all)
-        keep = keep | self._sequence.text.all
+        text = self._sequence.text.all
+        keep = text | in_sequence(tokens, selection.keep, text)
         repack = Repack.of(keep, self._n_real(counts))
         self._compact_caches(stage, keep, repack)
         if self._policy.cache == "recomputed":

@@ -269,6 +269,8 @@ class Pruner:
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
             self._loss.expect(forward.prefill.text_left())
+        if forward is not None and self._family.own_masks and self._policy.stages:
+            make_windows(forward.cache)
 
     def _after_core(self, module: nn.Module, args: Any, output: Any) -> None:
         """Also after an exception, which leaves no output."""

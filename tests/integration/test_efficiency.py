@@ -112,6 +112,24 @@ def test_pruned_flops_are_those_of_the_tokens_that_each_layer_sees(model, inputs
     assert counts.pruning == Flops()  # coordinates need no product
 
 
+def test_in_a_hybrid_only_layers_of_attention_grow_with_the_square():
+    """Two of four layers have attention: one before the stage, one from it on."""
+    hybrid = subject("qwen3_5")
+    model, inputs = hybrid.load("sdpa"), hybrid.inputs(VISUAL, TEXT, 1)
+    text = model.config.text_config
+    assert text.layer_types.count("full_attention") == 2
+    both = 2 * 2 * text.num_attention_heads * text.head_dim
+    vanilla, pruned = count(model, inputs, VANILLA), count(model, inputs, COORDINATES)
+    kept = round(pruned.average_tokens * VISUAL)
+    left = TEXT + kept
+    assert vanilla.language.attention == 2 * both * LENGTH**2
+    # coordinates need no attention; from_stage or not, the layer before the stage has run
+    assert pruned.language.attention == both * (LENGTH**2 + left**2)
+    with shortened(model, family_of_model(model), [LENGTH] * STAGE + [left] * (DEPTH - STAGE)):
+        bare = count(model, inputs, VANILLA)
+    assert bare.language == pruned.language
+
+
 def test_flops_of_a_selection_are_not_the_language_models(model, inputs):
     fastv = load_policy("fastv", "stages.select.layer=2")
     counts = count(model, inputs, fastv)
@@ -124,7 +142,8 @@ def test_flops_of_a_selection_are_not_the_language_models(model, inputs):
 # The bare model ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model_type", NATIVE_RESOLUTION)
+# a hybrid has too few layers of attention for the stages; it is counted above
+@pytest.mark.parametrize("model_type", [name for name in NATIVE_RESOLUTION if name != "qwen3_5"])
 def test_the_bare_model_computes_what_the_policy_leaves_and_nothing_else(model_type):
     tiny = subject(model_type)
     bare, given = tiny.load("sdpa"), tiny.inputs(VISUAL, TEXT, 2)
