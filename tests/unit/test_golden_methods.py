@@ -13,6 +13,7 @@ from ivcprune.selectors import (
     HoloVSelector,
     PruMergeSelector,
     ScopeSelector,
+    SparseVLMPlusSelector,
     VisionZipSelector,
     VisPrunerSelector,
 )
@@ -110,6 +111,11 @@ def test_fastvid(case: Case):
     tokens = case.tokens()
     assert kept(selector, tokens) == case.kept
     torch.testing.assert_close(states_of_kept(selector, tokens), case["merged"], **CLOSE)
+
+
+@each("sparsevlm_plus")
+def test_sparsevlm_plus(case: Case):
+    assert kept(SparseVLMPlusSelector(keep=case.params["k"]), case.tokens()) == case.kept
 
 
 def test_every_case_says_where_it_is_from():
