@@ -28,8 +28,8 @@ class SparseVLMPlusSelector(SparseVLMSelector):
 
     Cost: as SparseVLM, and one product per rater and visual token. Paper: arXiv 2410.04417. Exact
     against one pruning step of the authors' second version (github.com/Gumpest/SparseVLMs, 26a5f48,
-    USE_VERSION 2_0). Inferred: with several rotary axes each frequency takes the distance on its own
-    axis; models of fewer heads use all; a correction of 0 counts as 1e-6.
+    USE_VERSION 2_0). Inferred: with several rotary axes each frequency takes the distance on its
+    own axis; models of fewer heads use all; a correction of 0 counts as 1e-6.
 
     Attributes:
         heads: 14 in the official code, of 32 or 28.
