@@ -46,10 +46,12 @@ class Case:
         """Its tokens: one picture, or a video of several frames of the same grid."""
         frames, grid = self.params.get("frames", 1), tuple(self.params["grid"])
         text = self.arrays.get("text", torch.zeros(0, 1))
-        after = TEXT_SKIP + len(text)
+        after = self.params.get("text", 0) if "sequence" in self.arrays else TEXT_SKIP + len(text)
         tokens = recorded_tokens([RecordedSample((grid,) * frames, BEFORE, after, seed=7)])
         if frames > 1:
             tokens = as_video(tokens)
+        if "sequence" in self.arrays:
+            tokens = replace(tokens, positions=tokens.index[None])
         return tokens.with_signals(self._signals(tokens, len(text)), tokens.needs)
 
     def _signals(self, tokens: VisualTokens, n_text: int) -> Any:
@@ -63,6 +65,11 @@ class Case:
         if "vision_keys" in given:  # [H, N, D]
             keys = given["vision_keys"].expand(2, 2, -1, -1, -1)
             signals = replace(signals, tower_keys=keys[None])
+        if "sequence" in given:  # [S, E], with queries and keys [H, S, D], rotated
+            places = torch.arange(len(given["sequence"]))[None, None]
+            known = replace(signals.input, embeddings=given["sequence"][None], positions=places)
+            rotated = {x: given[x].expand(1, 2, 2, -1, -1, -1) for x in ("queries", "keys")}
+            signals = replace(signals, input=known, **rotated)
         if "embeddings" in given:
             length = BEFORE + len(given["embeddings"]) + TEXT_SKIP + n_text
             states = torch.zeros(length, given["embeddings"].shape[1])

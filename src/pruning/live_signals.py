@@ -75,6 +75,7 @@ class InputSignals:
         text: the text of the input.
         visual: the visual tokens of the input.
         vision: what the vision tower did, or None where no stage asks for it.
+        positions: position ids on each rotary axis, long `[A, B, S]`.
         norm: the norm that ends the language model, of states `[..., E]`.
     """
 
@@ -82,6 +83,7 @@ class InputSignals:
     text: TextTokens
     visual: VisualTokens
     vision: VisionRecord | None
+    positions: Tensor
     norm: Callable[[Tensor], Tensor]
 
     @cached_property
@@ -167,6 +169,9 @@ class LiveSignals:
     def text_places(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         # the text keeps its order through all stages
         return self.input.text.slots(span)
+
+    def positions(self) -> Tensor:
+        return self.input.positions.to(self.next.hidden.device)
 
     def text_counts(self) -> list[int]:
         return self.text.counts["all"]

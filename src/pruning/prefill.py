@@ -101,6 +101,7 @@ class Prefill:
             text=self._sequence.text,
             visual=self._tokens,
             vision=None if given.vision is None else given.vision(self._tokens),
+            positions=given.positions,
             norm=given.norm,
         )
 

@@ -22,6 +22,7 @@ from .recycling import Recycle
 from .scope import ScopeSelector
 from .selection import AddedTokens, Selection
 from .sparsevlm import SparseVLMSelector
+from .sparsevlm_plus import SparseVLMPlusSelector
 from .spread import SpreadSelector
 from .text_attention import TextAttentionSelector
 from .thumbnails import ThumbnailSelector, ThumbnailToTiles
@@ -65,6 +66,7 @@ __all__ = [
     "SeedSelector",
     "Selection",
     "Selector",
+    "SparseVLMPlusSelector",
     "SparseVLMSelector",
     "SpreadSelector",
     "TextAttentionSelector",

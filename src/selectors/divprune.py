@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ..tokens.visual import Signal, VisualTokens
-from .base import Budget, Rounding
+from .base import FixedBudget, Rounding
 from .similarity import most_similar, normalised
 
 
 @dataclass(frozen=True)
-class DivPruneSelector(Budget):
+class DivPruneSelector(FixedBudget):
     """DivPrune (Alvar et al. 2025): greedy max-min cosine distance between embeddings.
 
     Formula: the first token is the one farthest from its nearest neighbour; each next one is the

@@ -60,7 +60,7 @@ class FastVIDSelector(OneBudget):
     needs = frozenset({Signal.HIDDEN, Signal.VISION_ATTENTION_LATE})
 
     def __post_init__(self) -> None:
-        check_budget(self, self.keep, self.of, "floor")
+        check_budget(self, self.keep, self.of, "float_floor")
         check_share(self, "context")
         check_share(self, "own")
         for name in ("segments", "stride"):
@@ -74,7 +74,7 @@ class FastVIDSelector(OneBudget):
         candidates, states = frames.eligible & frames.valid, frames.hidden()
         mean = (states.float() * candidates[..., None]).sum(dim=1)  # its length plays no part
         segments = segments_of(frames.blocks, mean, self.segments, self.similar)
-        wanted = counts(frames, self.keep, self.of, "floor")
+        wanted = counts(frames, self.keep, self.of, "float_floor")
         total = [min(k, n) for k, n in zip(wanted, frames.count, strict=True)]
         context = [int(k * self.context) for k in total]
         n_salient = [k - c for k, c in zip(total, context, strict=True)]

@@ -30,7 +30,8 @@ class HoloVSelector(FixedBudget):
     Cost: N^2 / runs cosines; no loop, below 10 ms at 1,024 tokens on one core. Paper: arXiv
     2510.02912. Exact against the authors' code (github.com/obananas/HoloV, 1d2e65e), for LLaVA and
     Qwen2.5-VL, where no run gets more than it has. Different: there such a run leaves zero vectors
-    in the place of tokens; here the most attended tokens of other runs fill the budget.
+    in the place of tokens, here the most attended tokens of other runs fill the budget; and there
+    the tokens of a run stand in the order of their attention, here in the picture's.
 
     Attributes:
         keep: 64 of LLaVA's 576 tokens is the main setting.

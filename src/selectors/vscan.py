@@ -70,6 +70,9 @@ class VScanSelector(Budget):
         total = torch.tensor(self.budget(tokens)).to(tokens.device, non_blocking=True)
         return top(late.masked_fill(local, torch.inf), candidates, total)
 
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        return self.budget(tokens) if self.quota == "most" and tokens.all_alike else None
+
     def _local(self, tokens: VisualTokens, candidates: Tensor, n_local: list[int]) -> Tensor:
         """The half that the windows share, bool `[R, N]`."""
         early = tokens.vision_attention(depth="early")

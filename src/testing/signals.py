@@ -64,6 +64,9 @@ class RecordedSignals:
     def text_places(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return _recorded(self.input, "embeddings").text.slots(span)
 
+    def positions(self) -> Tensor:
+        return _recorded(self.input, "positions").positions
+
     def text_counts(self) -> list[int]:
         return self.text.counts["all"]
 

@@ -115,7 +115,8 @@ def recorded_tokens(
     inv_freq = theta ** -(torch.arange(0, 8, 2) / 8)
     tokens = visual_tokens(blocks, positions, inv_freq, [s.seed for s in samples])
     tokens = replace(tokens, annotated=_annotated(tokens))
-    return tokens.with_signals(_signals(samples, tokens, length), frozenset(Signal))
+    signals = _signals(samples, tokens, positions, length)
+    return tokens.with_signals(signals, frozenset(Signal))
 
 
 def _annotated(tokens: VisualTokens) -> Tensor:
@@ -125,7 +126,7 @@ def _annotated(tokens: VisualTokens) -> Tensor:
 
 
 def _signals(
-    samples: Sequence[RecordedSample], tokens: VisualTokens, length: int
+    samples: Sequence[RecordedSample], tokens: VisualTokens, positions: Tensor, length: int
 ) -> RecordedSignals:
     values = [s.value_vectors().transpose(1, 2) for s in samples]
     is_text = _left_padded([s.text() for s in samples], length)
@@ -152,7 +153,7 @@ def _signals(
         queries=sequence("queries"),
         keys=sequence("keys"),
         states=sequence("states"),
-        input=InputSignals(sequence("embeddings"), text, tokens, None, _unit_norm),
+        input=InputSignals(sequence("embeddings"), text, tokens, None, positions, _unit_norm),
         tower=visual("tower").transpose(1, 2),
         tower_attention=visual("tower_attention"),
         tower_keys=visual("tower_keys").transpose(-1, -2),

@@ -86,6 +86,9 @@ class Signals(Protocol):
     def text_places(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         """The same tokens as `text_slots`, as positions in the (padded) input sequence."""
 
+    def positions(self) -> Tensor:
+        """Position ids of the input on each rotary axis, long `[A, B, S_input]`."""
+
     def text_counts(self) -> list[int]:
         """Text tokens of each sample, as Python ints."""
 

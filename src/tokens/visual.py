@@ -127,6 +127,15 @@ class VisualTokens(TokenRows):
             raise ValueError("text tokens were asked for, but no model is running here")
         return Queries(*self.signals.text_slots(span))
 
+    def text_positions(self, span: TextSpan = "after_image") -> tuple[Tensor, Tensor]:
+        """Position ids of the text of each row's sample, long `[A, R, L]`, and a mask `[R, L]`."""
+        if self.signals is None:
+            raise ValueError("positions of text were asked for, but no model is running here")
+        slots, mask = self.signals.text_places(span)
+        return self.signals.positions()[:, self.sample[:, None], slots[self.sample]], mask[
+            self.sample
+        ]
+
     def attention(
         self,
         queries: Literal["last", "raters"] | Queries = "last",

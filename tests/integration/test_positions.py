@@ -14,7 +14,15 @@ from ivcprune import PruningPolicy, Stage
 from ivcprune.models.registry import family_of_model
 from ivcprune.pruning.cache_names import given_cache
 from ivcprune.pruning.pruner import Pruner
-from ivcprune.selectors import PDropSelector, Per, RandomSelector, Selector
+from ivcprune.selectors import (
+    FastVIDSelector,
+    PDropSelector,
+    Per,
+    PruMergeSelector,
+    RandomSelector,
+    Selector,
+    VisionZipSelector,
+)
 from ivcprune.selectors.selection import AddedTokens, Selection
 from ivcprune.testing import tiny_model
 from ivcprune.tokens import Signal
@@ -68,6 +76,17 @@ def policies():
         yield PruningPolicy(changing, cache="from_stage", positions=rule)
     yield PruningPolicy(changing)
     yield PruningPolicy({"select": Stage(0, changing["early"].selector)})
+    mergers = (
+        VisionZipSelector(keep=0.4),
+        PruMergeSelector(plus=True),
+        PruMergeSelector(keep=0.3, plus=False),
+        FastVIDSelector(keep=0.3),
+    )
+    for number, merger in enumerate(mergers):
+        layer, rule = number % 2, "keep" if number < 2 else "reassign"
+        yield PruningPolicy(
+            {"select": Stage(layer, Per("row", merger))}, cache="from_stage", positions=rule
+        )
     # as many added as dropped: nothing is shorter, and yet nothing is as it was
     everything = Changing(RandomSelector(keep=36), seed=3, n_added=4)
     yield PruningPolicy({"select": Stage(2, everything)}, cache="from_stage")
