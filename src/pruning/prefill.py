@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..models.base import Family, device_of
@@ -265,13 +264,7 @@ class Prefill:
     def _reassign(self, stage: BoundStage, hidden: Tensor) -> Rotary:
         """Contiguous positions from the first real token on, for all layers that follow."""
         logical = self._sequence.positions
-        real = torch.ones_like(logical) if self.valid is None else self.valid.long()
-        far = torch.iinfo(logical.dtype).max
-        first = logical.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
-        earlier = self._caches.shift_from(stage.layer)
-        if earlier is not None:
-            first = first - earlier[:, None]
-        positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
+        positions = self._sequence.contiguous(self._caches.shift_from(stage.layer))
         self._shift, self._reassigned = logical[:, -1] - positions[:, -1], positions
         return self._make_rotary(hidden, positions)
 

@@ -104,6 +104,19 @@ class PackedSequence:
         n_there, n_kept = torch.stack([there.sum(dim=1), (there & keep).sum(dim=1)]).tolist()
         return Repack.of(Repack.of(there, n_there).take_mask(keep & there), n_kept)
 
+    def contiguous(self, earlier: Tensor | None) -> Tensor:
+        """Contiguous position ids from the first real token on, long `[B, S]`.
+
+        Args:
+            earlier: how far an earlier turn has moved positions down, long `[B]`, or None.
+        """
+        real = torch.ones_like(self.positions) if self.valid is None else self.valid.long()
+        far = torch.iinfo(self.positions.dtype).max
+        first = self.positions.masked_fill(real == 0, far).amin(dim=1, keepdim=True)
+        if earlier is not None:
+            first = first - earlier[:, None]
+        return first + (real.cumsum(dim=1) - 1).clamp(min=0)
+
 
 def in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
     """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
