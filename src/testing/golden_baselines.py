@@ -230,7 +230,8 @@ def _select(witness: Witness, case: Case, arrays: Arrays) -> None:
     states = arrays["embeddings"][None]
     length = states.shape[1]
     block = Block.full(0, 0, "image", _grid(case), 0)
-    tokens = visual_tokens([block], torch.arange(length).expand(3, 1, -1), torch.ones(1), seeds=())
+    positions = torch.arange(length).expand(3, 1, -1)
+    tokens = visual_tokens([block], positions, torch.ones(1), seeds=())
     text = TextTokens.behind(torch.zeros(1, length, dtype=torch.bool), [length - 1], 0)
     received = torch.stack([arrays["att_early"], arrays["att_late"]])
     signals = RecordedSignals(
@@ -238,7 +239,7 @@ def _select(witness: Witness, case: Case, arrays: Arrays) -> None:
         text=text,
         valid=torch.ones(1, length, dtype=torch.bool),
         states=states,
-        input=InputSignals(states, text, tokens, None, lambda x: x),
+        input=InputSignals(states, text, tokens, None, positions, lambda x: x),
         tower_attention=received.expand(1, 2, 2, length),
     )
     witness.select(tokens.with_signals(signals, signals_of(witness)))
