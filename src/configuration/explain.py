@@ -20,6 +20,13 @@ from .data_groups import data_groups
 CHOSEN_BY_NAME = ("policy", "model", "data", "job", "experiment")
 """Groups in which a word without `key=` is looked for."""
 
+OF_A_FAMILY = {
+    "family": "one line, `name: NAME`",
+    "selector/published": "IVC-Prune's selector as published",
+    "selector/printed": "as Algorithm 1 prints it",
+}
+"""Groups with one file for each model family, and what is in it."""
+
 
 def explain(error: Exception) -> str:
     """One sentence for what Hydra says in several lines, with a guess at a misspelt name."""
@@ -27,7 +34,14 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = [*error.options, *(data_groups() if group == "data" else ())]
-        return f"{group}={choice} does not exist: {suggest(choice, options)}"
+        advice = suggest(choice, options)
+        if group in OF_A_FAMILY:
+            advice += (
+                f"; a family of your own needs the file {group}/{choice}.yaml ({OF_A_FAMILY[group]}"
+                f") in the package that its entry point 'ivcprune.conf' names, see "
+                "docs/adding_a_model.md"
+            ).replace("NAME", choice)
+        return f"{group}={choice} does not exist: {advice}"
     if isinstance(error, OverrideParseException):
         return _explain_syntax(error)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
@@ -37,9 +51,20 @@ def explain(error: Exception) -> str:
     if isinstance(error, InstantiationException) and cause is not None:
         key = re.search(r"full_key: (\S+)", str(error))
         return f"{key[1]}: {one_line(cause)}" if key else one_line(cause)
+    if missing := _removed_group(error):
+        return f"the configuration has no {missing}: choose one with {missing}=<name>"
     if isinstance(error, ConfigCompositionException) and cause is not None:
         return f"{one_line(error)}: {one_line(cause)}"
     return one_line(error)
+
+
+def _removed_group(error: Exception) -> str | None:
+    """The group that `~group` removed although the choice in another group depends on it."""
+    words = re.match(r"Error resolving interpolation '(.*?)', possible .* keys: (.*)", str(error))
+    if words is None:
+        return None
+    present = words[2].replace(" ", "").split(",")
+    return next((g for g in re.findall(r"\$\{(\w+)\}", words[1]) if g not in present), None)
 
 
 def _explain_syntax(error: OverrideParseException) -> str:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..metrics.letters import options_by_letter
+from ..metrics.options import options_by_letter
 from .sample import Sample
 
 QUESTION = "{question}"

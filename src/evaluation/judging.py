@@ -1,4 +1,8 @@
-"""Has a judge settle what exact matching could not read, after all samples are predicted."""
+"""Has a judge settle what a reading could not, after all samples are predicted.
+
+The published evaluation asks its judge wherever its own rules read nothing, a person's reading or
+not: a verdict counts in each reading that is not settled.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,9 @@ from typing import Any
 from datasets import Dataset
 
 from ..judge import Case, Judge, Verdict
+from ..judge.rubrics import RUBRICS
+from ..metrics.replies import final_part
+from ..metrics.scoring import OPEN_ANSWER
 from ..runs.judgement import Judgement
 from ..runs.samples import SampleRow
 
@@ -31,7 +38,7 @@ def settle(
             whatever a judge says of other rotations.
     """
     samples = {sample["id"]: sample for sample in dataset.select_columns(COLUMNS)}
-    open_rows = [row for row in rows if row.error is None and not row.settled]
+    open_rows = [row for row in rows if _can_be_judged(row)]
     if metrics == CIRCULAR:
         open_rows = _that_matter(open_rows, rows, samples)
     obstacle = judge.obstacle() if open_rows else None
@@ -40,12 +47,28 @@ def settle(
         cases = [_case(row, samples[row.sample_id]) for row in open_rows]
         verdicts = judge.settle(cases, cache_dir)
     decided = {
-        row.sample_id: replace(row, parsed=verdict.parsed, score=verdict.score, judge=judge.name)
+        row.sample_id: _judged(row, verdict, judge.name)
         for row, verdict in zip(open_rows, verdicts, strict=True)
         if verdict is not None
     }
     judgement = Judgement(judge.name, len(open_rows), len(decided), obstacle)
     return [decided.get(row.sample_id, row) for row in rows], judgement
+
+
+def _can_be_judged(row: SampleRow) -> bool:
+    """Whether a reading left it to a judge; of an empty reply, marks alone are to be had."""
+    is_open = not (row.settled and row.published_settled)
+    says_something = row.task == OPEN_ANSWER or bool(row.prediction.strip())
+    return is_open and row.error is None and row.task in RUBRICS and says_something
+
+
+def _judged(row: SampleRow, verdict: Verdict, judge: str) -> SampleRow:
+    """The row with the verdict in the readings that are not settled."""
+    if not row.settled:
+        row = replace(row, parsed=verdict.parsed, score=verdict.score)
+    if not row.published_settled:
+        row = replace(row, published_parsed=verdict.parsed, published_score=verdict.score)
+    return replace(row, judge=judge)
 
 
 def _that_matter(
@@ -58,12 +81,19 @@ def _that_matter(
     The unrotated question is kept: the accuracy without rotations depends on it.
     """
     group_of = {row.sample_id: samples[row.sample_id]["group_id"] for row in rows}
-    wrong = {group_of[row.sample_id] for row in rows if row.settled and row.score == 0.0}
-    return [
-        row
-        for row in open_rows
-        if group_of[row.sample_id] not in wrong or group_of[row.sample_id] == row.sample_id
+    readings = (rows, [row.as_published() for row in rows])
+    wrong = [
+        {group_of[row.sample_id] for row in reading if row.settled and row.score == 0.0}
+        for reading in readings
     ]
+
+    def matters(row: SampleRow) -> bool:
+        group = group_of[row.sample_id]
+        is_open = (not row.settled, not row.published_settled)
+        undecided = (o and group not in groups for o, groups in zip(is_open, wrong, strict=True))
+        return group == row.sample_id or any(undecided)
+
+    return [row for row in open_rows if matters(row)]
 
 
 def _case(row: SampleRow, sample: Mapping[str, Any]) -> Case:
@@ -73,6 +103,6 @@ def _case(row: SampleRow, sample: Mapping[str, Any]) -> Case:
         question=sample["question"],
         choices=sample["choices"],
         answers=sample["answers"],
-        reply=row.prediction,
+        reply=final_part(row.prediction) or row.prediction,
         metadata=json.loads(sample["metadata"] or "{}"),
     )

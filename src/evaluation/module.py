@@ -17,7 +17,7 @@ from ..data.batch import Batch, Failure
 from ..data.datamodule import PredictData
 from ..data.sample import Sample
 from ..metrics.parsers import DEFAULT_PARSER
-from ..metrics.scoring import Conventions, read_reply
+from ..metrics.scoring import Conventions, published_reading, read_reply
 from ..models.blocks import WHOLE, Area
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
@@ -145,6 +145,7 @@ class PredictModule(LightningModule):
             strip_final_stop=self.spec.strip_final_stop,
         )
         reading = read_reply(sample, reply, conventions)
+        published = published_reading(sample, reply, conventions)
         return SampleRow(
             sample_id=sample.id,
             task=sample.task,
@@ -156,6 +157,9 @@ class PredictModule(LightningModule):
             target=target_of(sample),
             score=reading.score,
             settled=reading.settled,
+            published_parsed=published.parsed,
+            published_score=published.score,
+            published_settled=published.settled,
             n_visual=stats.n_visual[i],
             n_kept=len(stats.kept[i]),
             kept_by_stage=json.dumps({name: n[i] for name, n in stats.kept_by_stage.items()}),

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from ..report.console import table_console
-from ..report.formats import MISSING, interval, number, percent, size
+from ..report.formats import MISSING, differing_readings, interval, number, percent, size
 from ..runs.read import Score
 
 
@@ -30,8 +30,9 @@ def print_summary(metrics: Mapping[str, Any]) -> None:
     ]
     if others:
         console.print(", ".join(others), highlight=False)
-    if judgement := judgement_in_words(metrics.get("judge")):
-        console.print(judgement, highlight=False)
+    for line in (judgement_in_words(metrics.get("judge")), *_readings_in_words(metrics)):
+        if line:
+            console.print(line, highlight=False)
 
 
 def _table(metrics: Mapping[str, Any]) -> Table:
@@ -42,6 +43,7 @@ def _table(metrics: Mapping[str, Any]) -> Table:
     cells["tokens"] = percent(None if share is None else 100 * share)
     cells["KV/sample"] = MISSING if n_bytes is None else size(n_bytes)
     cells["samples/s"] = number(metrics["samples_per_second"])
+    cells["unread"] = str(metrics.get("unread", MISSING))
     cells["n"] = str(metrics["n"])
     title = f"{metrics['model']} on {metrics['data']}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -60,6 +62,15 @@ def _in_words(figures: Mapping[str, Any]) -> str:
     return f"{number(score.value)} ({interval(score)})"
 
 
+def _readings_in_words(metrics: Mapping[str, Any]) -> list[str]:
+    published = metrics.get("published") or {"scores": {}}
+    scores, others = (
+        {name: figures["value"] for name, figures in source["scores"].items()}
+        for source in (metrics, published)
+    )
+    return differing_readings(scores, others)
+
+
 def judgement_in_words(judge: Mapping[str, Any] | None) -> str:
     """What exact matching could not read, and what became of it; "" where it read all.
 
@@ -75,5 +86,8 @@ def judgement_in_words(judge: Mapping[str, Any] | None) -> str:
     else:
         words += f" settled {settled}"
     if settled < cases:
-        words += f"; {cases - settled} count as wrong, or are left out where only a judge can tell"
+        words += (
+            f"; {cases - settled} count as wrong in the published reading, or are left out where "
+            "only a judge can tell"
+        )
     return words

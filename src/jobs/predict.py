@@ -26,6 +26,7 @@ from ..evaluation.preparation import Plan, prepare
 from ..evaluation.progress import ProgressReport
 from ..evaluation.silence import silence_libraries
 from ..evaluation.summary import print_summary
+from ..evaluation.unread import unread_warnings
 from ..evaluation.writer import SampleWriter
 from ..runs import results
 from ..runs.directory import RunDirectory, State, new_status, now
@@ -122,7 +123,10 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
     failed = [row for row in rows if row.error is not None]
     cache_dir = Path(cfg.paths.cache_dir).expanduser()
     rows, judgement = settle(rows, data.selected, plan.judge, plan.metrics, cache_dir)
-    benchmark = results.benchmark_scores(plan.metrics, data.selected, rows)
+    benchmark, published = (
+        results.benchmark_scores(plan.metrics, data.selected, reading)
+        for reading in (rows, [row.as_published() for row in rows])
+    )
     status = replace(
         run_dir.read_status() or new_status(),
         state="done",
@@ -132,7 +136,7 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         updated=now(),
     )
     names = {"policy": plan.policy.name, "model": plan.spec.name, "data": data.source.name}
-    figures = results.metrics(rows, status, benchmark, judgement)
+    figures = results.metrics(rows, status, benchmark, judgement, published)
     metrics = names | {"layers": plan.layers} | figures
     results.write_samples(run_dir, rows)
     results.write_tokens(run_dir, data.ids[: cfg.overlays])
@@ -140,6 +144,8 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
     run_dir.write_status(status)
     print_summary(metrics)
     _warn_of_failures(failed, len(rows))
+    for warning in unread_warnings(rows, plan.spec.box_format, plan.judge.name):
+        log.warning(warning)
     log.info("results: %s", run_dir.path)
     try:
         plan.logger.log(run_dir.path, cfg)

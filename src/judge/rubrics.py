@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..metrics.letters import NO_OPTION, options_by_letter, parse_letter
+from ..metrics.letters import parse_letter
+from ..metrics.options import NO_OPTION, options_by_letter
 from .base import Case, Verdict
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from . import multiple_choice, video, yes_no_benchmarks
+from . import hallusion, multiple_choice, video, yes_no_benchmarks
 from .figures import Aggregator, ScoredSample
 from .ocr_bench import OCRBENCH
 
@@ -15,7 +15,8 @@ MEAN = "mean"
 AGGREGATORS: Mapping[str, Aggregator] = {
     "category_mean": multiple_choice.CATEGORY_MEAN,
     "circular": multiple_choice.CIRCULAR,
-    "hallusion": yes_no_benchmarks.HALLUSION,
+    "hallusion": hallusion.HALLUSION,
+    "hallusion_by_category": hallusion.HALLUSION_BY_CATEGORY,
     "mlvu": video.MLVU,
     "mlvu_generation": video.MLVU_GENERATION,
     "mme": yes_no_benchmarks.MME,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .replies import short_answer
+
 THRESHOLD = 0.5
 """Similarities below it count as 0: the answer is wrong rather than misspelt."""
 
@@ -16,6 +18,17 @@ def anls(prediction: str, answers: Sequence[str]) -> float:
     """
     similarity = max((_similarity(prediction, answer) for answer in answers), default=0.0)
     return similarity if similarity >= THRESHOLD else 0.0
+
+
+def read_anls(prediction: str, answers: Sequence[str]) -> float:
+    """The better one of the reply as it stands and of its short answer.
+
+    White space that surrounds a text adds nothing to its length, which as published makes any reply
+    more similar. Accepted answers that are empty do not count.
+    """
+    accepted = [text for answer in answers if (text := " ".join(answer.split()))]
+    said = {" ".join(prediction.split()), short_answer(prediction)}
+    return max(anls(text, accepted) for text in said)
 
 
 def levenshtein(a: str, b: str) -> int:

@@ -20,10 +20,10 @@ class ScoredSample:
     """What a benchmark's metric reads of a sample and of what the model made of it.
 
     Attributes:
-        prediction: the reply itself.
         parsed: what was read from the reply; "" where nothing was.
         score: in [0, 1]; None where the sample failed, which leaves it out.
         metadata: what the benchmark's source keeps for its metric.
+        published: what the published reading read, and its score.
     """
 
     id: str
@@ -33,7 +33,7 @@ class ScoredSample:
     answers: Sequence[str]
     score: float | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    prediction: str = ""
+    published: tuple[str, float | None] = ("", None)
 
 
 @dataclass(frozen=True, slots=True)

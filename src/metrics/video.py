@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 
 from .figures import Aggregator, Counts, Figure, ScoredSample, share
 from .multiple_choice import category_names, mean_over_categories, pooled, shares, tally_scores
-from .video_letters import parse_video_mme, parse_video_mme_published
 
 
 def _tally_rules(samples: Sequence[ScoredSample]) -> Counts:
@@ -15,14 +14,11 @@ def _tally_rules(samples: Sequence[ScoredSample]) -> Counts:
     for sample in samples:
         if sample.score is None:
             continue
-        letters = [
-            parse(sample.prediction, (), "")
-            for parse in (parse_video_mme, parse_video_mme_published)
-        ]
+        letter, score = sample.published
         counts["n", sample.category] += 1
         counts["right", sample.category] += sample.score
-        counts["right_as_published", sample.category] += letters[1] in sample.answers
-        counts["differ", sample.category] += letters[0] != letters[1]
+        counts["right_as_published", sample.category] += score or 0.0
+        counts["differ", sample.category] += sample.parsed != letter
     return counts
 
 
@@ -37,9 +33,9 @@ def _rule_figures(counts: Counts) -> list[Figure]:
 VIDEO_MME = Aggregator(
     cluster=lambda sample: sample.group_id, tally=_tally_rules, figures=_rule_figures
 )
-"""Video-MME (Fu et al. 2024), over all videos and by duration. video_mme: as `data.parser` reads
-replies; video_mme_published_rule: by the published rule, without a judge; video_mme_rules_differ:
-the share of replies in which the two rules find different letters."""
+"""Video-MME (Fu et al. 2024), over all videos and by duration. video_mme: as the reading in hand
+reads replies; video_mme_published_rule: as the published rule does; video_mme_rules_differ: the
+share of replies in which the two find different letters."""
 
 ORDER = ("order", "5_order")
 """The task that the paper's evaluation leaves out of M-Avg, by name and by name of its file."""

@@ -1,4 +1,4 @@
-"""Metrics over yes/no questions: MME, POPE, HallusionBench."""
+"""Metrics over yes/no questions: MME, POPE."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 from .figures import Aggregator, Counts, Figure, ScoredSample, share
-from .multiple_choice import category_names, pooled, shares
+from .multiple_choice import category_names, pooled
 
 PERCEPTION = (
     *("OCR", "artwork", "celebrity", "color", "count"),
@@ -87,6 +87,7 @@ def _tally_pope(questions: Sequence[ScoredSample]) -> Counts:
         # The de-duplicated file names every setting that a question belongs to.
         for category in question.category.split(","):
             counts[outcome, category.strip()] += 1
+            counts["right", category.strip()] += question.score == 1.0
             counts["n", category.strip()] += 1
     return counts
 
@@ -112,7 +113,7 @@ def _confusion_figures(counts: Counts, names: Sequence[str], category: str | Non
     f1 = 200 * true_yes / max(2 * true_yes + false_yes + false_no, 1) if n else None
     return [
         Figure("pope_f1", f1, int(n), category=category),
-        share("pope_accuracy", true_yes + true_no, n, category),
+        share("pope_accuracy", pooled(counts, "right", names), n, category),
         share("pope_precision", true_yes, true_yes + false_yes, category),
         share("pope_recall", true_yes, true_yes + false_no, category),
         share("pope_yes_rate", true_yes + false_yes, n, category),
@@ -120,53 +121,7 @@ def _confusion_figures(counts: Counts, names: Sequence[str], category: str | Non
 
 
 POPE = Aggregator(cluster=lambda sample: sample.group_id, tally=_tally_pope, figures=_pope_figures)
-"""POPE (Li et al. 2023). "yes" is the positive answer, and every reply but a clear yes counts as
-"no". pope_f1, pooled over the three settings, is the figure of the paper's tables (inferred); the
-mean of the settings' F1 differs from it. A group holds the questions on one image."""
-
-HALLUSION_GROUPS = {"hallusion_figure": "figure_id", "hallusion_question": "question_id"}
-
-
-def _tally_hallusion(questions: Sequence[ScoredSample]) -> Counts:
-    category = questions[0].category
-    counts: dict[Hashable, float] = defaultdict(float)
-    groups: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for question in questions:
-        keys = {name: str(question.metadata[key]) for name, key in HALLUSION_GROUPS.items()}
-        if question.score is not None:
-            counts["n", category] += 1
-            counts["right", category] += question.score == 1.0
-            for name, key in keys.items():
-                groups[name, key].append(question.score)
-    for (name, _), scores in groups.items():
-        counts[f"{name}_groups", category] += 1
-        counts[name, category] += all(score == 1.0 for score in scores)
-    return counts
-
-
-def _hallusion_figures(counts: Counts) -> list[Figure]:
-    metrics = [
-        *shares("aAcc", "right", "n", counts),
-        *shares("fAcc", "hallusion_figure", "hallusion_figure_groups", counts),
-        *shares("qAcc", "hallusion_question", "hallusion_question_groups", counts),
-    ]
-    means = []
-    for category in dict.fromkeys(figure.category for figure in metrics):
-        parts = [figure for figure in metrics if figure.category == category]
-        values = [figure.value for figure in parts if figure.value is not None]
-        mean = sum(values) / len(values) if values else None
-        means.append(Figure("hallusion", mean, parts[0].n, category=category))
-    return means + metrics
-
-
-def _hallusion_set(sample: ScoredSample) -> Hashable:
-    metadata = sample.metadata
-    return sample.category, str(metadata["subcategory"]), str(metadata["set_id"])
-
-
-HALLUSION = Aggregator(cluster=_hallusion_set, tally=_tally_hallusion, figures=_hallusion_figures)
-"""HallusionBench (Guan et al. 2024). aAcc: questions answered right; fAcc, qAcc: figures, and
-questions over all their figures, with every answer right; hallusion: the mean of the three, the
-figure of the paper's tables (inferred). Groups are told apart by category, `subcategory`, `set_id`
-and `figure_id` or `question_id` of the metadata: sets of the same number occur under several
-subcategories, and "ocr" under both categories."""
+"""POPE (Li et al. 2023). "yes" is the positive answer, and for precision, recall and F1 every reply
+but a clear yes counts as "no"; for the accuracy an unread reply is wrong. pope_f1, pooled over the
+three settings, is the figure of the paper's tables (inferred); the mean of the settings' F1 differs
+from it. A group holds the questions on one image."""

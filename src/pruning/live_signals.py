@@ -14,6 +14,7 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..tokens.attention import AttentionInputs, Queries
 from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
+from .offloaded import weights_at_hand
 from .text_tokens import TextTokens
 from .vision import VisionRecord
 
@@ -143,20 +144,23 @@ class LiveSignals:
 
     def next_values(self) -> Tensor:
         source = self.next.where_it_runs()
-        values = self.family.values(source.layer, source.hidden)
+        with weights_at_hand(source.layer):
+            values = self.family.values(source.layer, source.hidden)
         return values.to(self.next.hidden.device)
 
     def sequence_values(self) -> tuple[Tensor, Tensor]:
         cache = _ran(self.previous_cache, "values")
-        values = self.family.cached_values(cache.layer, *cache.stored())
+        with weights_at_hand(cache.layer):
+            values = self.family.cached_values(cache.layer, *cache.stored())
         return values[:, :, cache.past :].to(self.next.hidden.device), self.valid_mask
 
     def sequence_keys(self, rope: bool) -> Tensor:
         cache = _ran(self.previous_cache, "keys")
-        if rope:
-            keys = self.family.cached_keys(cache.layer, *cache.stored())[:, :, cache.past :]
-        else:
-            keys = self._unrotated_keys(_ran(self.previous, "keys").where_it_runs())
+        with weights_at_hand(cache.layer):
+            if rope:
+                keys = self.family.cached_keys(cache.layer, *cache.stored())[:, :, cache.past :]
+            else:
+                keys = self._unrotated_keys(_ran(self.previous, "keys").where_it_runs())
         return keys.to(self.next.hidden.device)
 
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
@@ -190,8 +194,9 @@ class LiveSignals:
             source = _ran(self.previous, "attention")
             cache = _ran(self.previous_cache, "attention")
         source = source.where_it_runs()
-        asking = self._queries(source, queries, rope)
-        keys = self._keys(source, cache, layer == "previous", rope)
+        with weights_at_hand(source.layer):
+            asking = self._queries(source, queries, rope)
+            keys = self._keys(source, cache, layer == "previous", rope)
         past = keys.shape[2] - self.next.hidden.shape[1]
         valid = self.valid_mask.to(keys.device)
         if past:

@@ -14,13 +14,13 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
-from ..tokens.visual import Copies, Signal, VisualTokens
+from ..tokens.visual import Copies, Signal
 from .insertion import Insertion
 from .live_signals import InputSignals, LayerInput, LiveSignals
 from .prefill_caches import PrefillCaches
 from .prefill_input import PrefillInput, input_tokens, padding_mask
 from .repack import Repack
-from .sequence import PackedSequence
+from .sequence import PackedSequence, in_sequence, with_states
 from .statistics import PrefillStatistics
 from .text_tokens import TextTokens
 
@@ -48,6 +48,7 @@ class Prefill:
         self._previous: LayerInput | None = None
         self._make_rotary = given.rotary
         self._shift: Tensor | None = None
+        self._reassigned: Tensor | None = None
         self._kept_by_stage: dict[str, list[int]] = {}
         self._tokens = input_tokens(given, frequencies) if given.blocks else None
         self._before = self._tokens
@@ -58,6 +59,11 @@ class Prefill:
     def valid(self) -> Tensor | None:
         """Real tokens of the current sequence, bool `[B, S]`, or None for all."""
         return self._sequence.valid
+
+    @property
+    def positions(self) -> Tensor:
+        """Position ids of the current sequence on the first rotary axis, long `[B, S]`."""
+        return self._sequence.positions if self._reassigned is None else self._reassigned
 
     @property
     def reassigned(self) -> bool:
@@ -96,7 +102,7 @@ class Prefill:
         if valid is not None:
             text = valid.clone()
         if self._tokens is not None:
-            text &= ~_in_sequence(self._tokens, self._tokens.valid, text)
+            text &= ~in_sequence(self._tokens, self._tokens.valid, text)
         tokens = TextTokens.behind(text, last_visual, self._family.text_skip)
         self._n_text = tokens.counts["all"]
         n_real = [t + v for t, v in zip(self._n_text, self._n_visual, strict=True)]
@@ -164,7 +170,7 @@ class Prefill:
         tokens = self._tokens.with_signals(self._signals(stage, hidden, rotary), stage.needs)
         selection = checked_selection(stage, stage.selector.select(tokens), tokens)
         if selection.merged is not None:
-            hidden = _with_states(hidden, tokens, selection.keep, selection.merged)
+            hidden = with_states(hidden, tokens, selection.keep, selection.merged)
         counts = stage.selector.sizes(tokens)
         if counts is None:
             counts = selection.keep.sum(dim=1).tolist()
@@ -173,7 +179,7 @@ class Prefill:
             if self.reassigned:  # earlier turns may have left other positions from here on
                 self._sequence = replace(self._sequence, rotary=self._reassign(stage, hidden))
             return hidden
-        keep = _in_sequence(tokens, selection.keep, self._sequence.text.all)
+        keep = in_sequence(tokens, selection.keep, self._sequence.text.all)
         keep = keep | self._sequence.text.all
         repack = Repack.of(keep, self._n_real(counts))
         self._compact_caches(stage, keep, repack)
@@ -274,7 +280,7 @@ class Prefill:
         if earlier is not None:
             first = first - earlier[:, None]
         positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
-        self._shift = logical[:, -1] - positions[:, -1]
+        self._shift, self._reassigned = logical[:, -1] - positions[:, -1], positions
         return self._make_rotary(hidden, positions)
 
     def _n_real(self, counts: Sequence[int]) -> list[int]:
@@ -291,6 +297,12 @@ class Prefill:
 
     # Result ------------------------------------------------------------------------------------
 
+    def text_left(self) -> tuple[Tensor, Tensor] | None:
+        """Text of the input, bool `[B, S]`, and of what is left; None where nothing was pruned."""
+        if self._input is None or self._sequence.rotary is None:
+            return None
+        return self._input.text.all, self._sequence.text.all
+
     def statistics(self) -> PrefillStatistics:
         """What the caches hold of this prefill, once every layer has run."""
         return PrefillStatistics(
@@ -301,20 +313,3 @@ class Prefill:
             after=self._tokens,
             cache_layers=self._caches.sizes(),
         )
-
-
-def _in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
-    """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
-    flat = like.new_zeros(like.numel() + 1)
-    place = tokens.sample[:, None] * like.shape[1] + tokens.slot
-    flat[place.masked_fill(~mask, like.numel())] = True
-    return flat[:-1].view(like.shape)
-
-
-def _with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
-    """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
-    # one row more, for those that are not kept: nothing has to be counted on the device
-    flat = torch.cat([hidden.flatten(0, 1), hidden.new_zeros(1, hidden.shape[2])])
-    place = tokens.sample[:, None] * hidden.shape[1] + tokens.slot
-    flat[place.masked_fill(~keep, len(flat) - 1)] = states.to(hidden)
-    return flat[:-1].view_as(hidden)

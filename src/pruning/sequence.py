@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models.rotary import Rotary, each_pair, each_rotary
+from ..tokens.visual import VisualTokens
 from .insertion import Insertion
 from .repack import Repack
 from .text_tokens import TextTokens
@@ -101,3 +102,20 @@ class PackedSequence:
             there = there & ~self.joined[layer]
         n_there, n_kept = torch.stack([there.sum(dim=1), (there & keep).sum(dim=1)]).tolist()
         return Repack.of(Repack.of(there, n_there).take_mask(keep & there), n_kept)
+
+
+def in_sequence(tokens: VisualTokens, mask: Tensor, like: Tensor) -> Tensor:
+    """A mask of visual tokens `[R, N]` as a mask of the sequence, of the shape of `like`."""
+    flat = like.new_zeros(like.numel() + 1)
+    place = tokens.sample[:, None] * like.shape[1] + tokens.slot
+    flat[place.masked_fill(~mask, like.numel())] = True
+    return flat[:-1].view(like.shape)
+
+
+def with_states(hidden: Tensor, tokens: VisualTokens, keep: Tensor, states: Tensor) -> Tensor:
+    """Hidden states `[B, S, E]` in which kept tokens have merged ones, `[R, N, E]`."""
+    # one row more, for those that are not kept: nothing has to be counted on the device
+    flat = torch.cat([hidden.flatten(0, 1), hidden.new_zeros(1, hidden.shape[2])])
+    place = tokens.sample[:, None] * hidden.shape[1] + tokens.slot
+    flat[place.masked_fill(~keep, len(flat) - 1)] = states.to(hidden)
+    return flat[:-1].view_as(hidden)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import fmean
 
 from ..metrics.aggregate import aggregate
-from ..runs.read import Row, Run, Score, scores_by_category
+from ..runs.read import Figures, Row, Run, Score, scores_by_category
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ def leave_out(run: Run, without: Samples) -> Run:
     kept = [row for row in rows if row["sample_id"] not in without.ids]
     if len(kept) == len(rows):
         return run
-    scores = aggregate(kept)
-    categories = scores_by_category(scores.pop("categories"))
+    figures = _figures(kept)
+    as_published = [
+        row for row in run.as_published().samples() if row["sample_id"] not in without.ids
+    ]
     shares = [row["average_tokens"] for row in kept if row["n_visual"]]
     sizes = [row["kv_bytes"] for row in kept if row["kv_bytes"] is not None]
     given = {field.name: getattr(run, field.name) for field in fields(Run)}
@@ -57,13 +60,25 @@ def leave_out(run: Run, without: Samples) -> Run:
             "errors": sum(row["error"] is not None for row in kept),
             "average_tokens": fmean(shares) if shares else None,
             "kv_bytes": fmean(sizes) if sizes else None,
-            "scores": {task: Score(**score) for task, score in scores.items()},
+            "scores": dict(figures.scores),
             "headline": (),
             "units": {},
-            "categories": categories,
+            "categories": figures.categories,
+            "published": run.published and _figures(as_published),
+            "unread": None if run.unread is None else sum(map(_is_unread, kept)),
         },
         left_out=without.ids,
     )
+
+
+def _figures(rows: Sequence[Row]) -> Figures:
+    scores = aggregate(rows)
+    categories = scores_by_category(scores.pop("categories"))
+    return Figures({task: Score(**score) for task, score in scores.items()}, categories)
+
+
+def _is_unread(row: Row) -> bool:
+    return row["error"] is None and not row["settled"] and not row["judge"]
 
 
 def read_samples(path: str) -> Samples:

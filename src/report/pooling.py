@@ -11,7 +11,7 @@ from typing import Any
 
 from ..metrics.intervals import wilson
 from ..runs.grouping import same_but_for_data
-from ..runs.read import Row, Run, Score
+from ..runs.read import Figures, Row, Run, Score
 
 SUBSET = ("limit", "subset_seed")
 
@@ -84,6 +84,7 @@ def pooled_runs(runs: Iterable[Run], pools: Mapping[str, Sequence[str]]) -> list
 
 def _pooled(name: str, members: Sequence[Run]) -> PooledRun:
     weights = [run.n - run.errors for run in members]
+    counts = [run.unread for run in members]
     given = {field.name: getattr(members[0], field.name) for field in fields(Run)}
     return PooledRun(
         **given
@@ -93,7 +94,9 @@ def _pooled(name: str, members: Sequence[Run]) -> PooledRun:
             "errors": sum(run.errors for run in members),
             "average_tokens": _mean([run.average_tokens for run in members], weights),
             "kv_bytes": _mean([run.kv_bytes for run in members], weights),
-            "scores": {name: pool_scores([s for run in members for s in run.shown.values()])},
+            "scores": _pooled_scores(name, members),
+            "published": _pooled_as_published(name, members),
+            "unread": None if None in counts else sum(count or 0 for count in counts),
             "headline": (name,),
             "units": {},
             "judge": _judged(members),
@@ -101,6 +104,16 @@ def _pooled(name: str, members: Sequence[Run]) -> PooledRun:
         },
         members=tuple(members),
     )
+
+
+def _pooled_scores(name: str, members: Iterable[Run]) -> dict[str, Score]:
+    return {name: pool_scores([score for run in members for score in run.shown.values()])}
+
+
+def _pooled_as_published(name: str, members: Sequence[Run]) -> Figures | None:
+    if any(run.published is None for run in members):
+        return None
+    return Figures(_pooled_scores(name, [run.as_published() for run in members]), {})
 
 
 def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:

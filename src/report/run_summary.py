@@ -34,6 +34,7 @@ def summary(run: Run, beside: Iterable[Run] = ()) -> dict[str, Any]:
         "data": run.data,
         "n": run.n,
         "errors": run.errors,
+        "unread": run.unread,
         "score": _mean(shares),
         "relative_score": _relative_score(run, vanilla),
         "average_tokens": run.average_tokens,
@@ -48,6 +49,8 @@ def summary(run: Run, beside: Iterable[Run] = ()) -> dict[str, Any]:
         figures[f"score/{task}_low"] = score.low
         figures[f"score/{task}_high"] = score.high
         figures[f"score/{task}_n"] = score.n
+    for task, score in (run.published.scores if run.published else {}).items():
+        figures[f"published/{task}"] = score.value
     return figures
 
 

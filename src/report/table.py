@@ -64,12 +64,26 @@ def _lines(first: str | Text, *others: str) -> Text:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Units other than percent, and what judges settled."""
+    """Units other than percent, unread replies, readings that differ, what judges settled."""
     units = {name: unit for entry in comparison.entries for name, unit in entry.run.units.items()}
-    judged = [formats.judged(entry.label, entry.run.judge) for entry in comparison.entries]
+    said = [words for entry in comparison.entries for words in _of_replies(entry)]
     return [
         *(f"{name}: in {units[name]}" for name in comparison.tasks if name in units),
-        *filter(None, judged),
+        *filter(None, said),
+    ]
+
+
+def _of_replies(entry: Entry) -> list[str]:
+    run = entry.run
+    published = run.published.scores if run.published else {}
+    differing = formats.differing_readings(
+        {name: score.value for name, score in run.shown.items()},
+        {name: score.value for name, score in published.items()},
+    )
+    return [
+        formats.unread(entry.label, run.unread, run.n - run.errors),
+        *(f"{entry.label}, {words}" for words in differing),
+        formats.judged(entry.label, run.judge),
     ]
 
 

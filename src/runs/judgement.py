@@ -12,7 +12,7 @@ class Judgement:
 
     Attributes:
         name: of the judge.
-        cases: how many replies exact matching could not read and the metric depends on.
+        cases: how many replies a reading left open that a judge can tell and the metric depends on.
         settled: how many of them the judge settled. The others are wrong; of open answers, they
             are left out.
         obstacle: why the judge was not asked; None where it was, or there is none.

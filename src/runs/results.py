@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
@@ -37,6 +38,9 @@ SCHEMA = pa.schema(
         "average_tokens": pa.float64(),
         "kv_bytes": pa.int64(),
         "settled": pa.bool_(),
+        "published_parsed": pa.string(),
+        "published_score": pa.float64(),
+        "published_settled": pa.bool_(),
         "judge": pa.string(),
         "error": pa.string(),
         "rank": pa.int32(),
@@ -84,7 +88,7 @@ def _scored(sample: Mapping[str, Any], row: SampleRow | None) -> ScoredSample:
         answers=sample["answers"],
         score=row.score if row else None,
         metadata=json.loads(sample["metadata"] or "{}"),
-        prediction=row.prediction if row else "",
+        published=(row.published_parsed, row.published_score) if row else ("", None),
     )
 
 
@@ -93,22 +97,26 @@ def metrics(
     status: Status,
     benchmark: Mapping[str, Any] | None = None,
     judgement: Judgement | None = None,
+    published: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The figures of `metrics.json`: scores, and cost as measured on the cache.
 
     `n` counts failed samples; scores and costs are means over the others. `average_tokens` is over
     samples with visual tokens, and None where there are none. Scores are the mean of every task in
     percent, then the benchmark's own metrics, in percent but for those that `units` names.
-    `headline` names the scores that a table over benchmarks quotes.
+    `headline` names the scores that a table over benchmarks quotes, `published` the same figures to
+    the letter of the published evaluation (None where rows are older than this reading), `unread`
+    counts replies that nobody could read.
 
     Args:
         benchmark: what `benchmark_scores` gives; None where the benchmark has no metric of its own.
         judgement: what the judge was asked.
+        published: what `benchmark_scores` gives of the published reading.
     """
-    scores = aggregate(asdict(row) for row in rows)
-    categories = scores.pop("categories")
-    benchmark = benchmark or {"scores": {}, "categories": {}, "units": {}}
-    headline = list(benchmark["scores"])[:1] or list(scores)
+    task_scores, scores, categories = _figures(rows, benchmark)
+    units = benchmark["units"] if benchmark else {}
+    headline = list(benchmark["scores"] if benchmark else {})[:1] or list(task_scores)
+    unread = Counter(row.task for row in rows if row.is_unread)
     shares = [row.average_tokens for row in rows if row.average_tokens is not None and row.n_visual]
     sizes = [row.kv_bytes for row in rows if row.kv_bytes is not None]
     return {
@@ -116,14 +124,40 @@ def metrics(
         "errors": sum(row.error is not None for row in rows),
         "average_tokens": fmean(shares) if shares else None,
         "kv_bytes_per_sample": fmean(sizes) if sizes else None,
-        "scores": {**scores, **benchmark["scores"]},
-        "categories": {**categories, **benchmark["categories"]},
-        "units": benchmark["units"],
+        "scores": scores,
+        "categories": categories,
+        "units": units,
         "headline": headline,
+        "published": _as_published(rows, published),
+        "unread": unread.total(),
+        "unread_by_task": {task: unread[task] for task in task_scores},
         "judge": judgement.as_json() if judgement else None,
         "seconds": round(status.seconds, 3),
         "samples_per_second": status.samples_per_second,
     }
+
+
+def _as_published(
+    rows: Sequence[SampleRow], benchmark: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    if any(row.score is not None and row.published_score is None for row in rows):
+        return None  # a run that an older version began: figures over its newer rows would mislead
+    _, scores, categories = _figures([row.as_published() for row in rows], benchmark)
+    return {"scores": scores, "categories": categories}
+
+
+def _figures(
+    rows: Sequence[SampleRow], benchmark: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Scores of tasks, all scores, and all categories."""
+    tasks = aggregate(asdict(row) for row in rows)
+    categories = tasks.pop("categories")
+    benchmark = benchmark or {"scores": {}, "categories": {}}
+    return (
+        tasks,
+        {**tasks, **benchmark["scores"]},
+        {**categories, **benchmark["categories"]},
+    )
 
 
 def benchmark_scores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .storage import writing
@@ -16,15 +16,19 @@ class SampleRow:
     """What one sample came to; a row of `samples/rank*.jsonl` and of `samples.parquet`.
 
     Attributes:
-        parsed: what was read from `prediction`: a box as JSON, or the normalised answer.
+        parsed: what was read from `prediction`: a box as JSON, or the normalised answer; "" where
+            it is unread.
         target: the true box as JSON, or the accepted answers separated by " | ".
         score: in [0, 1]; None where the sample failed, or only a judge could have told.
         n_visual, n_kept: visual tokens before pruning, and after the last stage.
         kept_by_stage: JSON, visual tokens left after each stage by its name.
         average_tokens: share of the visual tokens in the KV cache, mean over layers.
         kv_bytes: size of this sample's part of the KV cache after the prefill.
-        settled: False where exact matching could not read the prediction.
-        judge: name of the judge that `parsed` and `score` are from; "" where they are not.
+        settled: False where the prediction is unread.
+        published_parsed, published_score, published_settled: the same to the letter of the
+            published evaluation.
+        judge: name of the judge that gave a verdict, in the readings that are not settled; "" where
+            none did.
         error: why the sample failed; None where it did not.
         rank: of the process that computed it.
     """
@@ -44,8 +48,25 @@ class SampleRow:
     average_tokens: float | None = None
     kv_bytes: int | None = None
     settled: bool = True
+    published_parsed: str = ""
+    published_score: float | None = None
+    published_settled: bool = True
     judge: str = ""
     error: str | None = None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether neither a rule nor a judge could tell what the reply says."""
+        return self.error is None and not self.settled and not self.judge
+
+    def as_published(self) -> SampleRow:
+        """The row with the published reading in the place of a person's."""
+        return replace(
+            self,
+            parsed=self.published_parsed,
+            score=self.published_score,
+            settled=self.published_settled,
+        )
 
 
 class SampleLog:

@@ -23,17 +23,15 @@ class DARTSelector(Budget):
     FINAL norm. So image_pivots + P * (int(keep * N) // P) tokens stay. The turn of a pivot is where
     a Python set of the pivots' positions has it, which is what the authors' code iterates over.
 
-    Cost: L1 norms of one layer's keys, which are in the cache; one norm and P x N dot products of
-    E dimensions; one wait for the device, for the pivots' positions. Paper: arXiv 2502.11494. Exact
-    against a fork of the authors' code (xqy1111111/DART, d6a5af6), theirs being ZichenWen1/DART.
-    Deviation: with fewer text tokens than text pivots (the code refuses), P is what there is.
+    Cost: norms of one layer's cached keys, P x N dot products, one wait for the device. Paper:
+    arXiv 2502.11494. Exact against a fork of the authors' code (xqy1111111/DART, d6a5af6; theirs is
+    ZichenWen1/DART). With fewer text tokens than pivots (the code refuses), P is what there is.
 
     Attributes:
         image_pivots: visual tokens to start from.
         text_pivots: text tokens to compare with.
-        exact_budget: keep int(keep * N) tokens, the visual pivots among them: what is left of the
-            budget is shared among the pivots to come. It is set where a policy is brought to a
-            given share of tokens (`average_tokens`).
+        exact_budget: keep int(keep * N) tokens, pivots included; what is left of it is shared among
+            the pivots to come. Set where a policy is brought to a share (`average_tokens`).
     """
 
     keep: float | int = 0.5
@@ -47,11 +45,9 @@ class DARTSelector(Budget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_pivots < 1 or self.text_pivots < 0:
-            raise ValueError(
-                f"DARTSelector.image_pivots is {self.image_pivots} and text_pivots is "
-                f"{self.text_pivots}: at least 1 and 0 are needed"
-            )
+        for name, least in (("image_pivots", 1), ("text_pivots", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"DARTSelector.{name} is {value}: it must be at least {least}")
 
     def with_keep(self, keep: float) -> Selector:
         return replace(self, keep=keep, of="original", exact_budget=True)
@@ -62,20 +58,17 @@ class DARTSelector(Budget):
             return candidates
         wanted = torch.tensor(self.budget(tokens)).to(tokens.device, non_blocking=True)
         norm = _norm(tokens.keys())
-        n_start = torch.full_like(wanted, self.image_pivots)
-        kept = top(norm, candidates, n_start.minimum(wanted) if self.exact_budget else n_start)
+        n_pivots = torch.full_like(wanted, self.image_pivots)
+        kept = top(norm, candidates, n_pivots.minimum(wanted) if self.exact_budget else n_pivots)
         states = normalised(tokens.hidden(normed=True))
         pivots, mask = self._pivots(tokens, norm, candidates, states)
-        n_left = mask.sum(dim=1)
-        share = wanted // n_left.clamp(min=1)
+        share = wanted // mask.sum(dim=1).clamp(min=1)
         for number in range(pivots.shape[1]):
             if self.exact_budget:
                 missing = wanted - kept.sum(dim=1)
-                share = -(-missing // n_left.clamp(min=1))
+                share = -(-missing // mask[:, number:].sum(dim=1).clamp(min=1))
             similarity = torch.einsum("rne,re->rn", states, pivots[:, number])
-            adds = share.masked_fill(~mask[:, number], 0)
-            kept |= top(-similarity, candidates & ~kept, adds)
-            n_left = n_left - mask[:, number].long()
+            kept |= top(-similarity, candidates & ~kept, share * mask[:, number])
         return kept
 
     def _pivots(
@@ -83,9 +76,9 @@ class DARTSelector(Budget):
     ) -> tuple[Tensor, Tensor]:
         """States of the pivots in the order of their turns, `[R, P, E]`, and a mask `[R, P]`."""
         text, is_text = tokens.text_hidden("following_image", normed=True)
-        text_keys, _ = tokens.text_keys("following_image")
+        text_norm = _norm(tokens.text_keys("following_image")[0])
         image, in_image = _largest(norm, candidates, self.image_pivots)
-        asking, in_text = _largest(_norm(text_keys), is_text, self.text_pivots)
+        asking, in_text = _largest(text_norm, is_text, self.text_pivots)
         rows = torch.arange(len(norm), device=norm.device)[:, None]
         vectors = torch.cat([states[rows, image], normalised(text)[rows, asking]], dim=1)
         mask = torch.cat([in_image, in_text], dim=1)
@@ -101,15 +94,7 @@ def _norm(keys: Tensor) -> Tensor:
 
 
 def _largest(norm: Tensor, allowed: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Columns of the up to `n` allowed tokens of largest norm, largest first, and which are some.
-
-    Args:
-        norm: `[R, L]`.
-        allowed: bool `[R, L]`.
-
-    Returns:
-        long and bool `[R, min(n, L)]`.
-    """
+    """Columns of the `n` allowed tokens of largest norm `[R, L]`, best first, and whether real."""
     order = norm.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order[:, :n], allowed.gather(1, order[:, :n])
 
@@ -117,21 +102,16 @@ def _largest(norm: Tensor, allowed: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def _first(tokens: VisualTokens) -> Tensor:
     """Slot of each sample's first token, behind its padding, long `[B]`."""
     text = tokens.text("all")
-    far = 1 << 62  # a power of 2: padding is written by way of floating point
+    far = torch.iinfo(torch.long).max
     places = text.slots.masked_fill(~text.mask, far).to(tokens.device)
     # one column more, for samples without any text
-    first = torch.nn.functional.pad(places, (0, 1), value=far).amin(dim=1)
+    first = torch.cat([places, places.new_full((len(places), 1), far)], dim=1).amin(dim=1)
     visual = tokens.slot.masked_fill(~tokens.valid, far).amin(dim=1)
     return first.scatter_reduce(0, tokens.sample, visual, "amin")
 
 
 def _turns(place: Tensor, mask: Tensor) -> Tensor:
-    """Columns of the pivots in the order in which a Python set of their places iterates.
-
-    Args:
-        place: in the sequence without padding, long `[R, P]`; a set's order depends on the values.
-        mask: real pivots, bool `[R, P]`; the others come last.
-    """
+    """Columns of real pivots in the order of a set of their places (no padding), then of others."""
     turns = []
     for row in place.masked_fill(~mask, -1).tolist():
         order = [row.index(pivot) for pivot in set(filter(lambda pivot: pivot >= 0, row))]

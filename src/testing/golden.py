@@ -27,6 +27,7 @@ from ..selectors import signals_of
 from ..selectors.base import mask_of
 from ..tokens.visual import VisualTokens
 from . import golden_baselines
+from .golden_methods import METHODS
 from .signals import RecordedSignals
 
 Arrays = Mapping[str, Any]
@@ -143,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     index = json.loads((folder / "index.json").read_text())
     known: list[tuple[str, Collection[str], Check]] = [
         ("families", FAMILIES, check),
-        ("methods", golden_baselines.METHODS, golden_baselines.check),
+        ("methods", METHODS, golden_baselines.check),
     ]
     if not any(kind in index for kind, *_ in known):
         print(f"{folder}/index.json lists neither families nor methods", file=sys.stderr)

@@ -8,8 +8,8 @@ the family that the authors published for, and these numbers in the place of its
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,110 +18,23 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from ..api import bind, load_policy
+from ..api import bind
 from ..models.blocks import Block, visual_tokens
-from ..policy import PruningPolicy, Stage
+from ..policy import PruningPolicy
 from ..pruning.cache_names import with_cache
 from ..pruning.live_signals import InputSignals
 from ..pruning.pruner import Pruner
 from ..pruning.text_tokens import TextTokens
 from ..selectors import Selection, Selector, decision, signals_of
 from ..tokens.visual import VisualTokens
+from .golden_methods import METHODS
 from .golden_model import ImageLlama, OneImage, model_of
 from .signals import RecordedSignals
 
 Case = Mapping[str, Any]
 Arrays = Mapping[str, Tensor]
-Settings = Mapping[str, Any]
 TOLERANCE = 1e-4
 """Largest difference of logits and merged states that passes."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """How the authors' parameters become ours.
-
-    Attributes:
-        policy: name of our policy.
-        family: whose overlay it takes.
-        stages: from the parameters the layer of each stage, and settings of its selector.
-    """
-
-    policy: str
-    stages: Callable[[Settings], Sequence[tuple[int, Settings]]]
-    family: str = "llava"
-
-    def policy_of(self, params: Settings) -> PruningPolicy:
-        """The default policy with a case's numbers; further stages are like its last one."""
-        default = load_policy(self.policy, family=self.family)
-        own = list(default.stages.values())
-        stages = {
-            f"stage_{i}": Stage(layer, _with_settings(own[min(i, len(own) - 1)].selector, settings))
-            for i, (layer, settings) in enumerate(self.stages(params))
-        }
-        return replace(default, stages=stages)
-
-
-METHODS: Mapping[str, Method] = {
-    "dart": Method(
-        "dart",
-        lambda p: [
-            (
-                p["K"],
-                {
-                    "keep": 1 - p["reduction"],
-                    "image_pivots": p["pi"],
-                    "text_pivots": p["pt"],
-                },
-            )
-        ],
-    ),
-    "divprune": Method("divprune", lambda p: [(0, {"keep": p["ratio"]})]),
-    "fastv": Method("fastv", lambda p: [(p["K"], {"keep": 1 - p["R"]})]),
-    "feather": Method(
-        "feather",
-        lambda p: [
-            (layer, {"keep": (1 - p["ratio"]) ** (i + 1), "stride": p["stride"]})
-            for i, layer in enumerate(p["layers"])
-        ],
-    ),
-    "pdrop": Method(
-        "pdrop",
-        lambda p: [
-            (layer, {"keep": ratio}) for layer, ratio in zip(p["layers"], p["ratios"], strict=True)
-        ],
-    ),
-    "sparsevlm": Method(
-        "sparsevlm",
-        lambda p: [
-            (layer + 1, {"keep": n, "merge": p["merge"]})
-            for layer, n in zip(p["layers"], p["counts"], strict=True)
-        ],
-    ),
-    "vscan_llava": Method(
-        "vscan", lambda p: [(0, {"keep": p["T"]}), (p["layer"], {"keep": p["T2"]})]
-    ),
-    "vscan_qwen": Method(
-        "vscan",
-        lambda p: [(0, {"keep": p["ratio"], "window": p["window"]})],
-        family="qwen2_5_vl",
-    ),
-}
-"""By the name that the folder gives them."""
-
-
-def _with_settings(selector: Selector, settings: Settings) -> Selector:
-    """A composition in which each selector takes those of the settings that it has."""
-    changes: dict[str, Any] = {}
-    for item in fields(selector):
-        value = getattr(selector, item.name)
-        if item.name in settings:
-            changes[item.name] = settings[item.name]
-        elif isinstance(value, Selector):
-            changes[item.name] = _with_settings(value, settings)
-        elif isinstance(value, dict):
-            changes[item.name] = {name: _with_settings(x, settings) for name, x in value.items()}
-    return replace(selector, **changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +113,7 @@ def _logits(policy: PruningPolicy, case: Case, arrays: Arrays) -> Tensor:
         depth: arrays[f"att_{depth}"] for depth in ("early", "late") if f"att_{depth}" in arrays
     }
     found = []
-    with Pruner(model, family, bind(policy, family, model.config)):
+    with Pruner(model.model, family, bind(policy, family, model.config)):
         for expected in arrays["logits"]:
             found.append(_step(model, ids, states, cache, received, _grid(case)))
             ids, received = expected.argmax().view(1, 1), {}

@@ -101,6 +101,9 @@ class OneImage(Llava):
     start: int
     grid: Grid
 
+    def check(self, config: Any) -> None:
+        """The tower is told its answers, whatever its kind."""
+
     def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
         return [Block.full(0, 0, "image", self.grid, self.start)]
 
@@ -114,17 +117,17 @@ def model_of(case: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> ImageLlam
         name.removeprefix("weights/"): x for name, x in arrays.items() if name.startswith("weights")
     }
     vocabulary, width = weights["embed_tokens.weight"].shape
+    keys = len(weights["layers.0.self_attn.k_proj.weight"])
     config = LlamaConfig(
         hidden_size=width,
         intermediate_size=weights["layers.0.mlp.gate_proj.weight"].shape[0],
         num_hidden_layers=case["depth"],
         num_attention_heads=case["heads"],
-        num_key_value_heads=case["heads"],
+        num_key_value_heads=keys * case["heads"] // width,
         vocab_size=vocabulary,
-        rope_theta=case["rope_theta"],
+        rope_parameters={"rope_type": "default", "rope_theta": case["rope_theta"]},
         rms_norm_eps=case["rms_eps"],
         max_position_embeddings=2 * case["S"] + 64,
-        attn_implementation="sdpa",
     )
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and then overwritten
         model = ImageLlama(config).eval()

@@ -27,7 +27,7 @@ from ivcprune.data.sources import Source
 from ivcprune.data.tables import TableSource
 from ivcprune.jobs import predict as predict_job
 from ivcprune.metrics.aggregators import unscorable
-from ivcprune.metrics.scoring import Conventions, check_parser, read_reply
+from ivcprune.metrics.scoring import Conventions, check_parser, published_reading, read_reply
 from ivcprune.runs import results
 from ivcprune.runs.directory import new_status
 from ivcprune.runs.samples import SampleRow
@@ -82,28 +82,30 @@ def predict(fixture: Fixture, source: Source, samples: Dataset, parser: str) -> 
         for templates in prompts:
             check_asked(sample, templates)
         size = (sample.width, sample.height)
-        reading = read_reply(
-            sample, reply_to(fixture, sample.id), Conventions("plain", size, parser)
-        )
+        reply, how = reply_to(fixture, sample.id), Conventions("plain", size, parser)
+        reading, published = (read(sample, reply, how) for read in (read_reply, published_reading))
         score = fixture.marks.get(sample.id, reading.score)
-        about = {"category": sample.category, "prediction": reply_to(fixture, sample.id)}
-        rows.append(
-            SampleRow(sample.id, sample.task, 0, **about, parsed=reading.parsed, score=score)
-        )
+        about = {"category": sample.category, "prediction": reply}
+        read = {"parsed": reading.parsed, "score": score}
+        read |= {"published_parsed": published.parsed}
+        read |= {"published_score": fixture.marks.get(sample.id, published.score)}
+        rows.append(SampleRow(sample.id, sample.task, 0, **about, **read))
     return rows
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a benchmark comes to: scores by name, the names it is quoted by, failed samples."""
+    """What a benchmark comes to: scores by name in both readings, the names it is quoted by, failed
+    samples."""
 
     values: dict[str, float | None]
+    published: dict[str, float | None]
     headline: list[str]
     failed: list[str]
 
     @property
     def quoted(self) -> list[float | None]:
-        return [self.values[name] for name in self.headline]
+        return [values[name] for values in (self.values, self.published) for name in self.headline]
 
 
 def figures(fixture: Fixture, folder: Path, *overrides: str) -> Figures:
@@ -113,11 +115,17 @@ def figures(fixture: Fixture, folder: Path, *overrides: str) -> Figures:
     check_parser(how["parser"], samples["task"])
     assert not unscorable(how["metrics"], results.scored_samples(samples))
     rows = predict(fixture, source, samples, how["parser"])
-    own = results.benchmark_scores(how["metrics"], samples, rows)
-    metrics = results.metrics(rows, new_status(), own)
-    values = {name: score["value"] for name, score in metrics["scores"].items()}
+    own, published = (
+        results.benchmark_scores(how["metrics"], samples, reading)
+        for reading in (rows, [row.as_published() for row in rows])
+    )
+    metrics = results.metrics(rows, new_status(), own, published=published)
+    read, as_published = (
+        {name: score["value"] for name, score in source["scores"].items()}
+        for source in (metrics, metrics["published"])
+    )
     failed = [row.sample_id for row in rows if row.error is not None]
-    return Figures(values, metrics["headline"], failed)
+    return Figures(read, as_published, metrics["headline"], failed)
 
 
 def test_every_benchmark_has_a_fixture() -> None:
@@ -156,6 +164,8 @@ def test_replies_come_to_the_figures_worked_by_hand(name: str, tmp_path: Path) -
     found = figures(fixture, tmp_path)
     values = {key: found.values.get(key) for key in fixture.expected}
     assert values == pytest.approx(fixture.expected)
+    published = {key: found.published.get(key) for key in fixture.expected}
+    assert published == pytest.approx({**fixture.expected, **fixture.published})
     assert set(found.headline) <= set(fixture.expected)
     assert tuple(found.failed) == fixture.failed
 

@@ -34,7 +34,7 @@ def test_configurations_say_how_the_checkpoint_is_used(size: str) -> None:
     spec = build_model_spec(compose([f"model=qwen2_vl_{size}"]))
     assert (spec.name, spec.family) == (f"qwen2_vl_{size}", "qwen2_vl")
     assert spec.path == f"Qwen/Qwen2-VL-{size.upper()}-Instruct"
-    assert (spec.min_pixels, spec.max_pixels) == (4 * 28**2, 16384 * 28**2)
+    assert (spec.min_pixels, spec.max_pixels) == (1280 * 28**2, 16384 * 28**2)
     assert spec.box_format == "qwen2_vl"
     grounding = spec.prompts["grounding"].replace("{question}", "the cat")
     assert grounding == "\n<|object_ref_start|>Detect the cat<|object_ref_end|>"
@@ -112,7 +112,7 @@ def test_positions_without_grids_are_refused(tiny) -> None:
     inputs = batch(processor, ("what", [picture(84, 84)]))
     positions = torch.arange(inputs["input_ids"].shape[1]).expand(3, 1, -1)
     with pytest.raises(
-        ValueError, match="9 visual tokens of sample 0 have position ids of a 9 x 9 grid: pass"
+        ValueError, match="9 visual tokens of sample 0 have position ids of a 9 x 9 grid, so the"
     ):
         FAMILY.blocks(FAMILY.core(model), inputs, positions)
 

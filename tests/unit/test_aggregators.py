@@ -97,7 +97,7 @@ def pope(sample_id: str, truth: str, parsed: str, category: str = "random") -> S
     return sample(sample_id, float(truth == parsed), "", category, parsed, truth.capitalize())
 
 
-def test_pope_counts_an_unread_reply_as_no() -> None:
+def test_pope_counts_an_unread_reply_as_no_and_as_wrong() -> None:
     result = compute(
         "pope_f1",
         [
@@ -106,10 +106,10 @@ def test_pope_counts_an_unread_reply_as_no() -> None:
             pope("7", "no", ""),
         ],
     )
-    # 2 true and 1 false yes, 2 missed, 2 true no (the unread reply to a no question is one)
+    # 2 true and 1 false yes, 2 missed, 2 no to no questions, of which the unread one is not right
     assert values(result) == {
         "pope_f1": pytest.approx(100 * 4 / 7),
-        "pope_accuracy": pytest.approx(100 * 4 / 7),
+        "pope_accuracy": pytest.approx(100 * 3 / 7),
         "pope_precision": pytest.approx(100 * 2 / 3),
         "pope_recall": pytest.approx(50),
         "pope_yes_rate": pytest.approx(100 * 3 / 7),
@@ -168,17 +168,33 @@ def hallusion(name: str, score: float | None, place: str, category: str = "VD") 
     return sample(name, score, "", category, **metadata)
 
 
-def test_hallusion_groups_by_figure_and_by_question() -> None:
-    result = compute(
-        "hallusion",
-        [
-            *(hallusion("1", 1, "chart_0_0_0"), hallusion("2", 1, "chart_0_0_1")),
-            *(hallusion("3", 1, "chart_0_1_0"), hallusion("4", 0, "chart_0_1_1")),
-            # Same numbers: another subcategory, and another category.
-            hallusion("5", 1, "map_0_1_1"),
-            hallusion("6", 0, "chart_0_0_0", "VS"),
-        ],
-    )
+HALLUSION = [
+    *(hallusion("1", 1, "chart_0_0_0"), hallusion("2", 1, "chart_0_0_1")),
+    *(hallusion("3", 1, "chart_0_1_0"), hallusion("4", 0, "chart_0_1_1")),
+    # Same numbers: another subcategory, and another category.
+    hallusion("5", 1, "map_0_1_1"),
+    hallusion("6", 0, "chart_0_0_0", "VS"),
+]
+
+
+def test_hallusion_groups_figures_as_published_over_both_categories() -> None:
+    result = compute("hallusion", HALLUSION)
+    # figures: chart 0 (of VD and VS together) and chart 1 wrong, map right; questions: chart 0 and
+    # 1 wrong, map 1 right
+    assert values(result) == {
+        "hallusion": pytest.approx((100 * 4 / 6 + 2 * 100 / 3) / 3),
+        "aAcc": pytest.approx(100 * 4 / 6),
+        "fAcc": pytest.approx(100 / 3),
+        "qAcc": pytest.approx(100 / 3),
+    }
+    assert (result.scores["fAcc"]["n"], result.scores["qAcc"]["n"]) == (3, 3)
+    # Within VD its own questions count: chart 0 is right there.
+    assert result.categories["fAcc"]["VD"]["value"] == pytest.approx(100 * 2 / 3)
+    assert result.categories["hallusion"]["VS"]["value"] == 0
+
+
+def test_hallusion_may_tell_figures_of_the_categories_apart() -> None:
+    result = compute("hallusion_by_category", HALLUSION)
     # figures: chart 0 right, chart 1 wrong, map right, VS wrong; questions: 0 right, 1 wrong, ...
     assert values(result) == {
         "hallusion": pytest.approx((100 * 4 / 6 + 50 + 50) / 3),
@@ -188,7 +204,6 @@ def test_hallusion_groups_by_figure_and_by_question() -> None:
     }
     assert (result.scores["fAcc"]["n"], result.scores["qAcc"]["n"]) == (4, 4)
     assert result.categories["fAcc"]["VD"]["value"] == pytest.approx(100 * 2 / 3)
-    assert result.categories["hallusion"]["VS"]["value"] == 0
 
 
 def test_ocrbench_counts_recognition_as_one_category() -> None:
@@ -219,14 +234,18 @@ def test_category_mean_gives_every_category_the_same_weight() -> None:
 
 
 def test_video_mme_tells_where_its_rules_differ() -> None:
-    replies = {"1": "Best answer: C", "2": "C", "3": "A", "4": "no idea"}
+    # What is read, and what the published rule reads, of "Best answer: C", "C", "A", "no idea".
+    letters = {"1": ("C", "B"), "2": ("C", "C"), "3": ("A", "A"), "4": ("", "")}
     samples = [
-        ScoredSample(name, name, "short", "", ["C"], float(name in "12"), prediction=reply)
-        for name, reply in replies.items()
+        ScoredSample(
+            *(name, name, "short", read, ["C"], float(read == "C")),
+            published=(published, float(published == "C")),
+        )
+        for name, (read, published) in letters.items()
     ]
     assert values(compute("video_mme", samples)) == {
         "video_mme": pytest.approx(50),
-        "video_mme_published_rule": pytest.approx(25),  # "B", from "Best"
+        "video_mme_published_rule": pytest.approx(25),
         "video_mme_rules_differ": pytest.approx(25),
     }
 

@@ -17,6 +17,7 @@ from ivcprune.api import bind
 from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import Selector
 from ivcprune.testing import golden, golden_baselines
+from ivcprune.testing.golden_methods import METHODS
 from ivcprune.testing.golden_model import OneImage, model_of
 from ivcprune.tokens import Signal, VisualTokens
 
@@ -37,7 +38,7 @@ def test_the_default_policy_is_the_authors_method(name, case):
 
 
 def test_every_method_has_a_case():
-    assert set(INDEX) == set(golden_baselines.METHODS)
+    assert set(INDEX) == set(METHODS)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_keys_and_normed_states_are_those_that_darts_code_compares():
     model = model_of(case, arrays)
     family = OneImage(case["img_start"], tuple(case["grid"]))
     policy = PruningPolicy({"look": Stage(case["params"]["K"], reader)})
-    with Pruner(model, family, bind(policy, family, model.config)), torch.no_grad():
+    with Pruner(model.model, family, bind(policy, family, model.config)), torch.no_grad():
         model.model(arrays["input_ids"][None].long(), arrays["embeddings"][None], use_cache=True)
     keys, states = reader.found[0]
     torch.testing.assert_close(keys, arrays["keys"][case["img_start"] :], atol=1e-5, rtol=1e-5)

@@ -1,18 +1,15 @@
-"""Reading letters, yes and no from replies."""
+"""Letters, yes and no to the letter of the published evaluations."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ivcprune.metrics.letters import REFUSALS, VERSIONS, options_by_letter, parse_letter
+from ivcprune.metrics.letters import parse_letter
+from ivcprune.metrics.options import REFUSALS, options_by_letter
 from ivcprune.metrics.parsers import PARSERS
-from ivcprune.metrics.video_letters import (
-    parse_mlvu,
-    parse_mvbench,
-    parse_video_mme,
-    parse_video_mme_published,
-)
-from ivcprune.metrics.yes_no import parse_yes_no
+from ivcprune.metrics.published_letters import VERSIONS
+from ivcprune.metrics.video_letters import published_mlvu, published_mvbench, published_video_mme
+from ivcprune.metrics.yes_no import published_yes_no
 
 ANIMALS = ["cat", "dog", "bird", "fish"]
 
@@ -65,6 +62,8 @@ def test_letters_that_both_versions_read_alike(
         # Two letters: upstream still finds the phrase.
         ("Not A: the correct answer is **B**", None, "B"),
         ("not a: THE ANSWER IS c, as A was", "A", "A"),
+        # As published, no end of the letter is asked for.
+        ("A. The answer is Dozens of apples, so many of them", "A", "D"),
         # Option texts together have 14 characters: from 29 on upstream does not look for them.
         ("x" * 25 + "dog", "B", "B"),
         ("x" * 26 + "dog", "B", None),
@@ -119,7 +118,7 @@ def test_unknown_version_lists_the_choices() -> None:
     ],
 )
 def test_yes_no(reply: str, parsed: str | None) -> None:
-    assert parse_yes_no(reply) == parsed
+    assert published_yes_no(reply) == parsed
 
 
 @pytest.mark.parametrize(
@@ -140,29 +139,30 @@ def test_yes_no(reply: str, parsed: str | None) -> None:
     ],
 )
 def test_mvbench(reply: str, parsed: str | None) -> None:
-    assert parse_mvbench(reply, ANIMALS, "B") == parsed
+    assert published_mvbench(reply, ANIMALS, "B") == parsed
 
 
 @pytest.mark.parametrize(
-    ("reply", "ours", "published"),
+    ("reply", "parsed"),
     [
-        ("C", "C", "C"),
-        ("C. fish", "C", "C"),
-        ("The answer is C.", "C", "C"),
-        ("Answer: C", "C", "C"),
+        ("C", "C"),
+        ("C. fish", "C"),
+        ("The answer is C.", "C"),
+        ("Answer: C", "C"),
         # Four published prefixes never match, and "Best" begins with a B.
-        ("Best answer: C", "C", "B"),
-        ("Best option: (C)", "C", "B"),
-        ("All say C", "C", "A"),
-        ("Cats", "C", "C"),
-        ("", None, None),
-        ("none of them", None, None),
-        ("I have watched the whole video and still do not know it", None, None),
+        ("Best answer: C", "B"),
+        ("Best option: (C)", "B"),
+        ("All say C", "A"),
+        ("Cats", "C"),
+        # Without a capital A to D, the text of an option is looked for.
+        ("a fish", "D"),
+        ("", None),
+        ("none of them", None),
+        ("I have watched the whole video and still do not know it", None),
     ],
 )
-def test_video_mme(reply: str, ours: str | None, published: str | None) -> None:
-    assert parse_video_mme(reply, ANIMALS, "C") == ours
-    assert parse_video_mme_published(reply, ANIMALS, "C") == published
+def test_video_mme(reply: str, parsed: str | None) -> None:
+    assert published_video_mme(reply, ANIMALS, "C") == parsed
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_video_mme(reply: str, ours: str | None, published: str | None) -> None:
     ],
 )
 def test_mlvu(reply: str, parsed: str | None) -> None:
-    assert parse_mlvu(reply, ANIMALS, "B") == parsed
+    assert published_mlvu(reply, ANIMALS, "B") == parsed
 
 
 @settings(deadline=None)
@@ -196,4 +196,4 @@ def test_any_text_gives_a_letter_or_none(
 @settings(deadline=None)
 @given(reply=replies)
 def test_any_text_gives_yes_no_or_none(reply: str) -> None:
-    assert parse_yes_no(reply) in ("yes", "no", None)
+    assert published_yes_no(reply) in ("yes", "no", None)

@@ -78,6 +78,7 @@ CASES: dict[str, tuple[str, Sample]] = {
     "yes_no, HallusionBench": ("hallusionbench", replace(QUESTION, task="yes_no")),
     "yes_no, MME": ("mme", replace(QUESTION, task="yes_no")),
     "vqa": ("gqa_choose_rel", QUESTION),
+    "vqa, RealWorldQA": ("realworldqa", QUESTION),
     "vqa_score": ("textvqa", replace(QUESTION, task="vqa_score")),
     "anls": ("docvqa", replace(QUESTION, task="anls")),
     "ocr_contains": ("ocrbench", replace(QUESTION, task="ocr_contains")),

@@ -12,8 +12,9 @@ DIFFERENCES = (
 )
 ABOVE = "⁺"
 LEGEND = (
-    "Measured figures stand first, published ones after them in parentheses; an empty place is a "
-    "run that is not finished. Best and second best pruned policy of each model are marked, "
+    "Measured figures stand first, published ones after them in parentheses; replies are read to "
+    "the letter of the published evaluation; an empty place is a run that is not finished. Best "
+    "and second best pruned policy of each model are marked, "
     f"{ABOVE} is above vanilla. ▲ ▼: on the same samples the difference to vanilla lies beyond its "
     "95 % interval."
 )

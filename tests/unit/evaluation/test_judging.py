@@ -46,7 +46,9 @@ def dataset(*samples: dict[str, Any]) -> Dataset:
 
 
 def row(sample_id: str, score: float | None, settled: bool = True, **fields: Any) -> SampleRow:
-    values = {"task": "multiple_choice", "rank": 0, "score": score, "settled": settled} | fields
+    values = {"task": "multiple_choice", "rank": 0, "prediction": "hm"} | fields
+    values |= {"score": score, "settled": settled}
+    values = {f"published_{name}": values[name] for name in ("score", "settled")} | values
     return SampleRow(sample_id=sample_id, **values)
 
 
@@ -68,8 +70,44 @@ def test_a_judge_gets_what_could_not_be_read_and_nothing_else(tmp_path: Path) ->
         Case("a", "multiple_choice", "?", ["cat", "dog"], ["A"], "the feline", {"x": 1})
     ]
     assert (judged[0].parsed, judged[0].score, judged[0].judge) == ("A", 1.0, "scripted")
+    assert (judged[0].published_parsed, judged[0].published_score) == ("A", 1.0)
     assert judged[1:] == rows[1:]
     assert judgement == Judgement("scripted", cases=1, settled=1)
+
+
+def test_a_verdict_counts_in_the_reading_that_is_not_settled(tmp_path: Path) -> None:
+    """The published evaluation asks its judge where its own rules read nothing."""
+    read = row("a", 0.0, parsed="B", published_settled=False, published_score=0.0)
+    judged, judgement = settle(
+        [read], SAMPLES, Scripted({"a": Verdict("A", 1.0)}), "mean", tmp_path
+    )
+    assert (judged[0].parsed, judged[0].score) == ("B", 0.0)
+    assert (judged[0].published_parsed, judged[0].published_score) == ("A", 1.0)
+    assert (judgement.cases, judgement.settled) == (1, 1)
+    assert not judged[0].is_unread
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        row("a", 0.0, False, prediction=" \n"),
+        row("a", 0.0, False, task="grounding", prediction="there"),
+    ],
+)
+def test_an_empty_reply_and_a_task_without_rubric_are_no_cases(
+    unread: SampleRow, tmp_path: Path
+) -> None:
+    judge = Scripted({"a": Verdict("A", 1.0)})
+    judged, judgement = settle([unread], SAMPLES, judge, "mean", tmp_path)
+    assert (judged, judge.asked, judgement.cases) == ([unread], [], 0)
+    assert judged[0].is_unread
+
+
+def test_a_judge_is_shown_the_reply_without_the_thoughts_before_it(tmp_path: Path) -> None:
+    judge = Scripted()
+    thought = row("a", 0.0, False, prediction="<think>A? B?</think>the feline")
+    settle([thought], SAMPLES, judge, "mean", tmp_path)
+    assert judge.asked[0].reply == "the feline"
 
 
 def test_without_a_judge_the_cases_are_counted(tmp_path: Path) -> None:

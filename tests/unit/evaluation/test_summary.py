@@ -22,6 +22,8 @@ METRICS: dict[str, Any] = {
     },
     "headline": ["mme"],
     "judge": {"name": "none", "cases": 3, "settled": 0, "obstacle": None},
+    "unread": 2,
+    "published": {"scores": {"yes_no": {**SCORE, "value": 61.6}, "mme": {**SCORE, "value": 2290}}},
 }
 
 
@@ -33,6 +35,9 @@ def test_the_headline_stands_in_the_table_and_the_rest_below(
     assert "2310.6 (2250.0\N{EN DASH}2370.0)" in table
     assert "62.5" not in table
     assert "mme_perception \N{EN DASH} (\N{EN DASH})" in below
+    assert "unread" in table
+    assert "mme: 2310.6 as a person reads the replies, 2290.0 to the letter of the publ" in below
+    assert "yes_no:" not in below  # less than a point
     assert "3 replies could not be read by exact rules: judge=none settled 0; 3 count" in below
 
 

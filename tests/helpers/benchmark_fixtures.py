@@ -45,6 +45,7 @@ class Fixture:
         trap: overrides that switch the handling of the benchmark's trap off.
         failed: ids of samples that cannot be decoded.
         marks: of a judge, by sample id, in [0, 1].
+        published: figures that the published reading comes to instead of those of `expected`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Fixture:
     trap: Sequence[str]
     failed: tuple[str, ...]
     marks: Mapping[str, float] = field(default_factory=dict)
+    published: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def rows_expected(n: int, samples: int | None = None) -> list[str]:
@@ -533,9 +535,10 @@ def gqa(name: str) -> Fixture:
         name,
         write,
         dict(zip(ids, replies, strict=True)),
-        {"vqa": 100 * 3 / 7},
-        trap=["data.parser=without_final_stop"],  # "green." is no exact match, but would count
+        {"vqa": 100 * 4 / 7},
+        trap=["data.parser=without_final_stop"],  # "green." would count as published, too
         failed=(ids[6],),
+        published={"vqa": 100 * 3 / 7},  # "green." is no exact match
     )
 
 
@@ -572,10 +575,11 @@ def mvbench() -> Fixture:
         "mvbench",
         write,
         choices("(b"),
-        # Here the first word counts, so that "B or C" is right as well.
-        {"video_multiple_choice": 100 * 5 / 7},
-        trap=["data.parser=fork"],  # two letters are unclear, one in lower case is none: 3 of 7
+        {"video_multiple_choice": 100 * 4 / 7},
+        trap=["data.parser=fork"],  # published: two letters are unclear, "b" is none: 3 of 7
         failed=("000006",),
+        # As published the first word counts, so that "B or C" is right as well.
+        published={"video_multiple_choice": 100 * 5 / 7},
     )
 
 
@@ -593,22 +597,25 @@ def videomme() -> Fixture:
     def write(folder: Path) -> list[str]:
         return [*hub(folder), with_videos(folder, [f"v{i}.mp4" for i in (0, 1, 2, 3, 4, 5, 7)])]
 
-    # Here the first letter that stands alone counts: 2 ("It is green") has none, nor a capital one
-    # at all; 4 ("B or C") counts as B.
-    replies = ("B", "The answer is B.", "It is green", "A", "B or C", REFUSAL, "B", "An egg: B")
+    replies = ("B", "The answer is B.", "It is green", "A", "A or C", REFUSAL, "B", "An egg: B")
     return Fixture(
         "videomme",
         write,
         {f"{i}-1": reply for i, reply in enumerate(replies)},
-        # Video-MME's own rule differs in the last one alone, and reads A there.
+        # The published rule reads A from 4 and 7, the first capital A to D in them.
         {
             "video_mme": 100 * 4 / 7,
             "video_mme_published_rule": 100 * 3 / 7,
-            "video_mme_rules_differ": 100 * 1 / 7,
+            "video_mme_rules_differ": 100 * 2 / 7,
             "video_multiple_choice": 100 * 4 / 7,
         },
-        trap=["data.parser=video_mme_published"],  # the A of "An": 3 of 7
+        trap=["data.parser=fork"],  # published: the B of the last one
         failed=("6-1",),
+        published={
+            "video_mme": 100 * 3 / 7,
+            "video_mme_rules_differ": 0.0,
+            "video_multiple_choice": 100 * 3 / 7,
+        },
     )
 
 
