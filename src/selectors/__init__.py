@@ -2,7 +2,7 @@
 
 from .adaptive import AdaptiveTopUp, EvenMassSelector
 from .attention import FastVSelector, PDropSelector
-from .base import Budget, Ranked, Selector, decision, mask_of, signals_of, top
+from .base import Budget, FixedBudget, Ranked, Selector, decision, mask_of, signals_of, top
 from .cdpruner import CDPrunerSelector
 from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
@@ -50,6 +50,7 @@ __all__ = [
     "FastVSelector",
     "FeatherSelector",
     "FirstTokenSelector",
+    "FixedBudget",
     "GridSelector",
     "HoloVSelector",
     "IVCSelector",
