@@ -158,9 +158,7 @@ class Prefill:
         selection = checked_selection(stage, stage.selector.select(tokens), tokens)
         if selection.merged is not None:
             hidden = with_states(hidden, tokens, selection.keep, selection.merged)
-        counts = stage.selector.sizes(tokens)
-        if counts is None:
-            counts = selection.keep.sum(dim=1).tolist()
+        counts = stage.selector.sizes(tokens) or selection.keep.sum(dim=1).tolist()
         self._kept_by_stage[stage.name] = self._per_sample(counts)
         if counts == tokens.count and selection.added is None:
             if self.reassigned:  # earlier turns may have left other positions from here on

@@ -29,7 +29,7 @@ class KeptMap:
 
 @dataclass(frozen=True, eq=False)
 class CacheLayerSize:
-    """A layer's cache right after the prefill.
+    """A layer's cache right after the prefill, before a sliding window forgets.
 
     Attributes:
         stored: entries per sequence in the tensor, of this prefill.
@@ -87,7 +87,7 @@ class PrefillStatistics:
 
     @cached_property
     def kv_tokens(self) -> Tensor:
-        """Valid cache entries of this prefill, long `[layers, B]`."""
+        """Valid cache entries of this prefill, long `[layers, B]`, of layers that cache tokens."""
         batch = len(self.n_visual)
         return torch.stack(
             [
@@ -111,7 +111,7 @@ class PrefillStatistics:
 
     @cached_property
     def average_tokens_per_sequence(self) -> list[float]:
-        """Mean over layers of visual tokens in the cache / visual tokens before; 1 without any."""
+        """Mean over layers that cache tokens of visual tokens there / before; 1 without any."""
         visual = self.kv_tokens - torch.tensor(self.n_text)
         means = visual.double().mean(dim=0).tolist()
         return [m / n if n else 1.0 for m, n in zip(means, self.n_visual, strict=True)]

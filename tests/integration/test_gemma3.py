@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.api import bind
@@ -167,6 +168,17 @@ def test_beams_and_batches_agree_with_samples_alone(tiny, beams):
             run.identify([name])
             alone = model.generate(**batch(processor, sample), **options)[0, -8:]
             assert torch.equal(alone, expected)
+
+
+def test_a_cache_of_the_caller(tiny):
+    model, processor = tiny
+    inputs, policy = batch(processor, *SAMPLES), PruningPolicy({"a": Stage(1, HALF)})
+    answers = []
+    for given in ({}, {"cache": DynamicCache(config=model.config.get_text_config())}):
+        with prune(model, policy) as run:
+            run.identify(["a", "b", "c"])
+            answers.append(generate(model, inputs, **given).sequences)
+    assert torch.equal(*answers)
 
 
 def test_a_later_turn_goes_on_in_the_same_windows(tiny):

@@ -25,6 +25,7 @@ from ivcprune.testing.tiny import qwen3_5, tiny_model
 from layer_helpers import cached, readable
 from mask_reference import Spy, masked
 from pruning_helpers import batch, generate, picture, ragged_batch
+from qwen_helpers import ragged_clips
 
 FAMILY = family_named("qwen3_5")
 TYPES = (["linear_attention"] * 3 + ["full_attention"]) * 2
@@ -43,7 +44,7 @@ def tiny(request):
     return model.eval(), processor
 
 
-def difference(model, inputs, policy, steps=None):
+def difference(model, inputs, policy):
     """Largest difference of logits to the reference, over prefill and all steps of decoding."""
     spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
     stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
@@ -51,7 +52,7 @@ def difference(model, inputs, policy, steps=None):
     with prune(model, policy) as run:
         pruned = generate(model, inputs)
     bound = bind(policy, FAMILY, model.config)
-    visual = inputs["input_ids"] == model.config.image_token_id
+    visual = inputs["mm_token_type_ids"] > 0
     kept = []
     for stage in bound.stages:
         keep = torch.zeros_like(visual)
@@ -93,6 +94,16 @@ def test_equals_a_model_whose_recurrent_layers_skip_what_is_dropped(tiny, stages
     for inputs in (batch(processor, *samples), batch(processor, samples[0])):
         found, _ = difference(model, inputs, PruningPolicy(stages, cache=cache))
         assert found < TOLERANCE
+
+
+@pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
+def test_videos_too(tiny, cache):
+    """Frames stand apart, with their times as text between them."""
+    model, processor = tiny
+    stages = {"a": Stage(2, RandomSelector(keep=0.7)), "b": Stage(4, SeedSelector(keep=0.3))}
+    found, run = difference(model, ragged_clips(processor), PruningPolicy(stages, cache=cache))
+    assert found < TOLERANCE
+    assert {row.kind for row in run.stats.before.rows} == {"image", "frame"}
 
 
 def test_a_token_that_is_masked_is_not_one_that_is_skipped(tiny, monkeypatch):
@@ -173,6 +184,17 @@ def test_recomputed_states_have_never_seen_what_is_dropped(tiny):
             clean, used = (end.layers[index].recurrent_states[0][sample] for end in ends)
             assert (clean - expected).abs().max() < TOLERANCE
             assert index > 3 or (used - expected).abs().max() > 1e-3
+
+
+def test_a_cache_of_the_caller_and_beams(tiny):
+    model, processor = tiny
+    inputs, policy = ragged_batch(processor), PruningPolicy({"a": Stage(2, HALF)})
+    answers = []
+    for given in ({}, {"cache": DynamicCache(config=model.config.get_text_config())}):
+        with prune(model, policy) as run:
+            run.identify(["a", "b"])
+            answers.append(generate(model, inputs, num_beams=2, **given).sequences)
+    assert torch.equal(*answers)
 
 
 def test_recomputed_in_a_later_turn_starts_from_the_states_of_the_first(tiny):

@@ -17,8 +17,8 @@ from pruning_helpers import batch, picture, ragged_batch
 from qwen_helpers import encode, ragged_clips
 from vision_reference import Probe, assert_equal, eager_pictures, on_canvas
 
-TOWERS = ("internvl", "llava", "qwen2_5_vl", "qwen2_vl", "qwen3_vl")
-PACKED = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl")
+TOWERS = ("internvl", "llava", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_vl")
+PACKED = ("qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_vl")
 
 
 def deep(name):
@@ -29,7 +29,7 @@ def deep(name):
         config.vision_config.depth, config.vision_config.fullatt_block_indexes = 4, [1, 3]
         config.vision_config.window_size = 56
     elif name != "qwen3_vl":
-        key = "depth" if name == "qwen2_vl" else "num_hidden_layers"
+        key = "depth" if name in ("qwen2_vl", "qwen3_5") else "num_hidden_layers"
         setattr(config.vision_config, key, 6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
