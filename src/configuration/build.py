@@ -144,7 +144,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
 
 
 def check_accelerator(cfg: DictConfig) -> None:
-    """Raises ValueError where the trainer is to use a GPU and there is none; cheaper than trying."""
+    """Raises ValueError where the trainer is to use a GPU and there is none; cheap to ask."""
     import torch
 
     wanted = cfg.trainer.get("accelerator")
