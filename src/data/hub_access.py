@@ -23,9 +23,8 @@ def without_waiting(hub_id: str, revision: str | None) -> Iterator[None]:
         hub_id: a repository, or a folder, for which nobody is asked.
     """
     own = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = own or not (
-        Path(hub_id).is_dir() or _answers(hub_id, revision)
-    )
+    is_there = Path(hub_id).is_dir() or own or _answers(hub_id, revision)
+    datasets.config.HF_HUB_OFFLINE = own or not is_there
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from typing import Any
 from datasets import Dataset
 
 from ..checks import check_at_least
+from ..provenance.code import code_of, home_of
 from .adapters import Adapter, Row, text_in
 from .answers import ANSWER_FORMATS
 from .boxes import BOX_FORMATS
@@ -35,6 +36,7 @@ ROLES = ("id", "group", "task", "image", "video", "question", "answer", "choices
          "category", "box")  # fmt: skip
 """What `columns` may name."""
 
+PACKAGE = __package__.partition(".")[0] + "."
 NOT_IN_KEY = ("frames", "expected_rows", "expected_samples", "samples_certain")
 """Fields on which the samples do not depend."""
 
@@ -217,10 +219,17 @@ class TableSource(ABC):
 
     def _key(self) -> str:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_IN_KEY}
-        content = repr(
-            (FORMAT_VERSION, type(self).__name__, sorted(settings.items()), self.stamp())
-        )
+        parts = (FORMAT_VERSION, type(self).__name__, sorted(settings.items()), self.stamp())
+        content = repr(parts) + repr(self._code_of_others() or "")
         return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def _code_of_others(self) -> dict[str, str]:
+        """A digest of the code of sources and adapters that are not of this package.
+
+        Ours has `FORMAT_VERSION`: not every change of it gives other samples.
+        """
+        others = [c for c in (self, *self.adapters) if not home_of(c).startswith(PACKAGE)]
+        return code_of(others, modules=())
 
 
 def _is_meant(text: str, wanted: Any) -> bool:

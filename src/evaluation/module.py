@@ -90,10 +90,11 @@ class PredictModule(LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
         try:
             return self._predict(batch)
-        except Exception as error:  # of a selector or a metric; StopIteration would end the loop
-            ids = ", ".join(sample.id for sample in batch.samples)
-            problem = f"{type(error).__name__}: {one_line(error)}"
-            raise PredictionError(f"{problem} (in the batch of {ids})") from error
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and error.code:  # somebody ends this process
+                raise
+            # Of a selector, say. StopIteration would end the loop, and exit() the run, as if done.
+            raise PredictionError(_failure_of(batch, error)) from error
 
     def _predict(self, batch: Batch) -> Predictions:
         """Answers the batch; where memory does not suffice, one half after the other."""
@@ -226,6 +227,13 @@ class PredictModule(LightningModule):
             }
             overlays.append(Overlay(sample.id, sample.images[0], entry))
         return overlays
+
+
+def _failure_of(batch: Batch, error: BaseException) -> str:
+    ids = ", ".join(sample.id for sample in batch.samples)
+    message = one_line(error)
+    kind = type(error).__name__
+    return f"{kind}: {message} (samples {ids})" if message else f"{kind} (samples {ids})"
 
 
 def annotated_boxes(sample: Sample, area: Area = WHOLE) -> list[list[float]]:

@@ -81,7 +81,7 @@ def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
                 _predict(cfg, plan, trainer)
                 _finish(cfg, plan)
             except BaseException as error:
-                _record_stop(plan.run_dir, failed=not _was_asked_to_stop(error))
+                _record_stop(plan.run_dir, error)
                 raise
 
 
@@ -159,22 +159,24 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         log.debug("the run logger failed", exc_info=True)
 
 
-def _record_stop(run_dir: RunDirectory, failed: bool) -> None:
+def _record_stop(run_dir: RunDirectory, error: BaseException) -> None:
     status = run_dir.read_status() or new_status()
+    failed = isinstance(error, Exception)  # Ctrl-C and SIGTERM are no failures
     # Without the lock of its run, "running" is not believed: it stays where the run has stopped,
     # or where a full disk keeps this from being written.
     state: State = "failed" if failed else "running"
     with suppress(StorageError):
         run_dir.write_status(replace(status, state=state, updated=now()))
     place = f"at {status.done} of {status.total} samples"
-    if failed:
-        log.info(f"failed {place}: the traceback is in {run_dir.path / 'log.txt'}")
+    if _was_asked_to_stop(error):
+        log.info("stopped %s: the same command goes on from there", place)
     else:
-        log.info(f"stopped {place}: the same command goes on from there")
+        verb = "failed" if failed else "ended"
+        log.info("%s %s: the traceback is in %s", verb, place, run_dir.path / "log.txt")
 
 
 def _was_asked_to_stop(error: BaseException) -> bool:
-    """Whether it was Ctrl-C, which Lightning turns into an exit, or SIGTERM: no failure."""
+    """Whether it was Ctrl-C, which Lightning turns into an exit, or SIGTERM."""
     if not isinstance(error, SystemExit):
         return isinstance(error, KeyboardInterrupt)
     return error.code == 128 + signal.SIGTERM or isinstance(error.__context__, KeyboardInterrupt)

@@ -20,7 +20,7 @@ WITHOUT_EFFECT = (f"{PACKAGE}.configuration.", f"{PACKAGE}.runs.", f"{PACKAGE}.r
 """Modules that results do not depend on but through the configuration, which has its own place."""
 
 
-def code_of(targets: Iterable[str], modules: Iterable[str] = PREDICTION) -> dict[str, str]:
+def code_of(components: Iterable[object], modules: Iterable[str] = PREDICTION) -> dict[str, str]:
     """By name, a digest of every module that classes and functions are made of.
 
     Those that they are defined in, and what these import of their own package, of the folder that
@@ -29,15 +29,17 @@ def code_of(targets: Iterable[str], modules: Iterable[str] = PREDICTION) -> dict
     and docstrings are no part of a digest, which is the same on every machine and every Python.
 
     Args:
-        targets: dotted names, as `_target_` has them.
+        components: classes, functions and what they made, or dotted names as `_target_` has them.
         modules: names of further modules to begin with.
     """
     forget_places()
     open_ones, inherited = list(modules), set()
-    for target in targets:
-        component = get_object(target)  # first, since it imports what `_remember` reads
-        named = _module_in(target)
-        open_ones += [_home_of(component), *([named] if does_something(named) else [])]
+    for component in components:
+        if isinstance(component, str):
+            named = component
+            component = get_object(named)  # imports it, so that `_module_in` finds it
+            open_ones += [name for name in (_module_in(named),) if does_something(name)]
+        open_ones.append(home_of(component))
         inherited |= _inherited_by(component)
     _remember(open_ones)
     found: set[str] = set()
@@ -66,14 +68,16 @@ def _module_in(target: str) -> str:
     return next((name for name in names if source_of(name) is not None), parts[0])
 
 
-def _home_of(component: Any) -> str:
-    """Where a class or a function is defined."""
-    return getattr(component, "__module__", None) or type(component).__module__
+def home_of(component: object) -> str:
+    """The module that a class, a function, or the class of an object is defined in."""
+    component = getattr(component, "func", component)  # of a partial
+    return str(getattr(component, "__module__", None) or type(component).__module__)
 
 
-def _inherited_by(component: Any) -> set[str]:
+def _inherited_by(component: object) -> set[str]:
     """Where the classes that a class inherits from are defined."""
-    return {base.__module__ for base in component.__mro__} if isinstance(component, type) else set()
+    own = component if isinstance(component, type) else type(component)
+    return {base.__module__ for base in own.__mro__}
 
 
 def _is_python(name: str) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,15 @@ import pytest
 
 from ivcprune import cli
 from ivcprune.configuration.build import compose
+from ivcprune.data.batch import Collate
 from ivcprune.data.scenes import load_scenes
+from ivcprune.evaluation.module import PredictionError
 from ivcprune.jobs import predict
 from ivcprune.runs.samples import read_rows
+from ivcprune.selectors import RandomSelector
 
 SIZE = 8
+TINY = files("ivcprune.assets") / "tiny"
 KILL_AT_THIRD_BATCH = """
 import os, signal, sys
 from ivcprune.cli import main
@@ -191,6 +198,80 @@ def test_a_corrupt_image_is_one_failed_sample_which_is_tried_again(
     run_dir = only_run(tmp_path)
     assert [row["error"] for row in samples(run_dir)] == [None] * SIZE
     assert len(read_rows([run_dir / "samples" / "rank00.jsonl"])) == SIZE
+
+
+@pytest.mark.parametrize("error", [StopIteration, ValueError("my own"), SystemExit(0)])
+def test_a_selector_that_fails_fails_the_run(
+    cache_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    """Lightning would take StopIteration for the end of the data, and an exit for success."""
+
+    def score(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(RandomSelector, "score", score)
+    caplog.set_level(logging.INFO)
+    with pytest.raises(PredictionError, match=r"\(samples scenes-test-"):
+        run_job(*settings(tmp_path, cache_dir, "policy=random"))
+    run_dir = only_run(tmp_path)
+    assert json.loads((run_dir / "status.json").read_text())["state"] == "failed"
+    assert "in score" in (run_dir / "log.txt").read_text()
+    assert f"failed at 0 of {SIZE} samples: the traceback is in" in caplog.text
+    assert "the same command" not in caplog.text
+
+
+def test_a_dataset_that_ends_early_fails_the_run(
+    cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(*_: object) -> None:
+        raise StopIteration("of a processor")
+
+    monkeypatch.setattr(Collate, "_encode", encode)
+    with pytest.raises(RuntimeError, match="StopIteration in Collate.__call__: of a processor"):
+        run_job(*settings(tmp_path, cache_dir))
+    assert "of a processor" in (only_run(tmp_path) / "log.txt").read_text()
+
+
+def test_a_checkpoint_has_no_say_in_decoding(
+    finished: Path, cache_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(TINY, folder)
+    asked = {"repetition_penalty": 3.0, "do_sample": True, "eos_token_id": 2, "pad_token_id": 0}
+    (folder / "generation_config.json").write_text(json.dumps(asked))
+    with caplog.at_level(logging.INFO):
+        run_job(*settings(tmp_path / "out", cache_dir, f"model.path={folder}"))
+    said = [row["prediction"] for row in samples(only_run(tmp_path / "out"))]
+    assert said == [row["prediction"] for row in samples(finished)]
+    assert (
+        "generation_config is not followed: do_sample=True, repetition_penalty=3.0" in caplog.text
+    )
+
+
+def test_sampling_goes_on_as_it_would_have_gone(cache_dir: Path, tmp_path: Path) -> None:
+    sampled = ("generation.do_sample=true", "generation.temperature=3.0")
+    whole = tmp_path / "whole"
+    run_job(*settings(whole, cache_dir, *sampled))
+    expected = [row["prediction"] for row in samples(only_run(whole))]
+    rows = only_run(whole) / "samples" / "rank00.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:4]))
+    run_job(*settings(whole, cache_dir, *sampled))
+    assert [row["prediction"] for row in samples(only_run(whole))] == expected
+    greedy = tmp_path / "greedy"
+    run_job(*settings(greedy, cache_dir))
+    assert [row["prediction"] for row in samples(only_run(greedy))] != expected
+
+
+def test_a_run_says_what_code_it_is_of(finished: Path) -> None:
+    env = json.loads((finished / "env.json").read_text())
+    assert re.fullmatch(r"[0-9a-f]{40}", env["commit"] or "0" * 40)
+    assert env["dirty"] in (True, False, None)
+    assert env["code"]["ivcprune.selectors.foreground"]
+    assert "ivcprune.selectors.divprune" not in env["code"]
 
 
 def test_two_processes_share_the_samples(finished: Path, cache_dir: Path, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """The run key covers what results depend on, and nothing else."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from ivcprune.configuration.build import compose
+from ivcprune.provenance.code import code_of
 from ivcprune.runs.key import as_file_name, run_key
 
 
@@ -36,6 +39,9 @@ def test_how_and_where_it_is_computed_does_not_matter(override: str) -> None:
     "override",
     [
         "seed=1",
+        "generation.repetition_penalty=1.05",
+        "generation.eos_token_id=5",
+        "generation.do_sample=true",
         "data.limit=7",
         "data.seed=1",
         "attention=eager",
@@ -60,6 +66,33 @@ def test_another_version_of_the_package_makes_another_run(monkeypatch: pytest.Mo
     before = key()
     monkeypatch.setattr("ivcprune.runs.key.__version__", "99.0")
     assert key() != before
+
+
+def test_the_code_of_what_a_run_is_made_of_makes_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = key("policy=random"), key("policy=divprune")
+    edited = {"ivcprune.selectors.random": "0"}
+    own = code_of
+
+    def after_an_edit(components: Sequence[object]) -> dict[str, str]:
+        return {name: edited.get(name, digest) for name, digest in own(components).items()}
+
+    monkeypatch.setattr("ivcprune.runs.key.code_of", after_an_edit)
+    after = key("policy=random"), key("policy=divprune")
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+def test_a_batch_that_is_sampled_together_matters() -> None:
+    assert key("batch_size=3") == key("batch_size=4")
+    sampled = "generation.do_sample=true"
+    assert key(sampled, "batch_size=3") != key(sampled, "batch_size=4")
+
+
+def test_a_swapped_selector_is_named() -> None:
+    swapped = key("policy=random", "selector@policy.stages.select.selector=border")
+    assert swapped.startswith("border-in-random-tiny-scenes-")
 
 
 def test_vanilla_is_one_run_at_every_budget() -> None:

@@ -143,6 +143,11 @@ def test_a_swapped_selector_is_named(make_run: MakeRun) -> None:
         (["selector@policy.stages.select.selector.then=ivc"], ["select"],
          "random with select.then=ivc"),
         (["policy=random"], ["select"], "random"),
+        (["policy.stages.select.selector.selector._target_=mine.CornerSelector"], ["select"],
+         "corner in random"),
+        (["++policy.stages.select.selector.then._target_=mine.Own"], ["select"],
+         "random with select.then=own"),
+        ([SWAP, "policy.name=random"], ["select"], "random"),
     ],
 )  # fmt: skip
 def test_names_of_swaps(overrides: list[str], names: list[str], expected: str) -> None:
