@@ -114,6 +114,8 @@ class Family(ABC):
     def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int | None:
         """Visual tokens of a sample with `n_images` images of one size (width, height), in pixels.
 
+        Marks between the lines or tiles of an image count, where its family has them.
+
         None where the processor cannot tell without the images.
 
         Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .position_grids import PositionGrids
 
 
@@ -14,3 +16,9 @@ class PaddleOcrVL(PositionGrids):
     def default_layer(self, depth: int) -> int:
         """16/28 of the depth (inferred)."""
         return max(1, round(depth * 16 / 28))
+
+    def image_tokens(self, processor: Any, size: tuple[int, int], n_images: int) -> int | None:
+        """The stock processor does not count, its image processor does."""
+        images, (width, height) = processor.image_processor, size
+        patches = images.get_number_of_image_patches(height, width, {})
+        return n_images * int(patches // images.merge_size**2)

@@ -45,9 +45,14 @@ def test_datasets_is_offline_where_the_hub_does_not_answer(
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     asked = answer_with(monkeypatch, error)
-    with pytest.raises(ZeroDivisionError), without_waiting("an/owner", "v1"):
-        assert datasets.config.HF_HUB_OFFLINE is offline
-        _ = 1 / 0
+
+    def fail_inside() -> None:
+        with without_waiting("an/owner", "v1"):
+            assert datasets.config.HF_HUB_OFFLINE is offline
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
     assert datasets.config.HF_HUB_OFFLINE is False
     assert asked == [("an/owner", "v1", 10.0)]
 
