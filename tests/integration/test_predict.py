@@ -231,7 +231,7 @@ def test_a_dataset_that_ends_early_fails_the_run(
         raise StopIteration("of a processor")
 
     monkeypatch.setattr(Collate, "_encode", encode)
-    with pytest.raises(RuntimeError, match="StopIteration in Collate.__call__: of a processor"):
+    with pytest.raises(RuntimeError, match=r"StopIteration in Collate\.__call__: of a proc"):
         run_job(*settings(tmp_path, cache_dir))
     assert "of a processor" in (only_run(tmp_path) / "log.txt").read_text()
 
