@@ -57,6 +57,14 @@ def test_datasets_is_offline_where_the_hub_does_not_answer(
     assert asked == [("an/owner", "v1", 10.0)]
 
 
+def test_it_is_as_before_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    answer_with(monkeypatch, httpx.ConnectError("no network"))
+    with pytest.raises(ZeroDivisionError), without_waiting("an/owner", None):
+        _ = 1 / 0
+    assert datasets.config.HF_HUB_OFFLINE is False
+
+
 def test_nobody_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = answer_with(monkeypatch, None)
     with without_waiting(str(tmp_path), None):

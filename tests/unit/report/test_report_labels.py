@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
+from omegaconf import OmegaConf
 
 from ivcprune.configuration.swaps import named_by_swaps
 from ivcprune.report.comparison import Comparison, compare
@@ -14,7 +16,7 @@ from ivcprune.report.labels import describe_selector, short_names
 from ivcprune.report.panels import Panel, panels_of
 from ivcprune.report.plots import draw_plots, scored
 from ivcprune.report.spread import shifts_of
-from ivcprune.runs.read import Run
+from ivcprune.runs.read import Run, load_runs
 
 MakeRun = Callable[..., Run]
 SWAP = "selector@policy.stages.select.selector=border"
@@ -132,6 +134,20 @@ def test_a_swapped_selector_is_named(make_run: MakeRun) -> None:
     assert [run.policy for run in runs] == ["random", "border in random"]
     (comparison,) = compare(runs)
     assert {entry.label for entry in comparison.entries} == {"random", "border in random"}
+
+
+def test_a_run_of_an_older_key_scheme_is_read_beside_a_new_one(make_run: MakeRun) -> None:
+    """Older ones lack `generation` in their configuration and the code in `env.json`."""
+    old = make_run("fastv")
+    new = make_run("fastv", limit=39, settings={"cache": "from_stage"})
+    config = OmegaConf.load(new.folder / "config.yaml")
+    config.generation = {"repetition_penalty": 1.0}
+    OmegaConf.save(config, new.folder / "config.yaml")
+    code = {"commit": None, "dirty": None, "code": {"ivcprune.policy": "0" * 16}}
+    (new.folder / "env.json").write_text(json.dumps(code))
+    runs = load_runs(old.folder.parent)
+    assert sorted(run.key for run in runs) == sorted([old.key, new.key])
+    assert sum(len(comparison.entries) for comparison in compare(runs)) == 2
 
 
 @pytest.mark.parametrize(
