@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -13,12 +14,17 @@ from .models.token_rules import TokenRule, token_rules, with_rule
 from .models.wrappers import unwrapped
 from .policy import BoundPolicy, PruningPolicy, offering
 from .pruning.pruner import Pruner
+from .pruning.statistics import PrefillStatistics
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec
 
 
-def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
+def prune(
+    model: nn.Module,
+    policy: PruningPolicy | str,
+    on_prefill: Callable[[PrefillStatistics], object] | None = None,
+) -> Pruner:
     """Prune visual tokens of a loaded transformers model inside a `with` block.
 
     The model itself is not changed: hooks act inside the block and are gone after it.
@@ -27,6 +33,8 @@ def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
         model: any supported vision-language model, unmodified; compiled, adapted by PEFT or wrapped
             by DDP or FSDP as well. Inside the block compiled code runs as it is written.
         policy: a policy, or the name of one (see `ivcprune job=list`).
+        on_prefill: called with the statistics of each prefill in the block, where others call
+            `generate` and `run.stats` would tell of the last one only.
 
     Raises:
         ValueError: the model is not supported, or a stage does not fit it; before anything runs.
@@ -41,7 +49,7 @@ def prune(model: nn.Module, policy: PruningPolicy | str) -> Pruner:
     family = family_of_model(model)
     if isinstance(policy, str):
         policy = load_policy(policy, family=family.name)
-    return Pruner(model, family, bind(policy, family, model.config))
+    return Pruner(model, family, bind(policy, family, model.config), on_prefill)
 
 
 def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:

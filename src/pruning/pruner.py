@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -50,8 +50,15 @@ class Pruner:
             the first.
     """
 
-    def __init__(self, model: nn.Module, family: Family, policy: BoundPolicy) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        policy: BoundPolicy,
+        on_prefill: Callable[[PrefillStatistics], object] | None = None,
+    ) -> None:
         self.stats: PrefillStatistics | None = None
+        self._on_prefill = on_prefill
         self._policy, self._family = policy, family
         self._model = model
         self._core = family.core(model)
@@ -269,6 +276,8 @@ class Pruner:
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
             self._loss.expect(forward.prefill.text_left())
+            if self._on_prefill is not None:
+                self._on_prefill(self.stats)
         if forward is not None and self._family.own_masks and self._policy.stages:
             make_windows(forward.cache)
 

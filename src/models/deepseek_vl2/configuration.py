@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
-from transformers.configuration_utils import SubConfigSpec
+from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig, configuration_utils
 
 from .published import from_published, image_token_id
 from .tiling import Grid, TileGeometry, tile_grids
+
+
+def _sub_configs() -> dict[str, Any]:
+    """How the parts are made where none are given; empty where transformers is too old for it."""
+    spec: Any = getattr(configuration_utils, "SubConfigSpec", None)
+    if spec is None:
+        return {}
+    return {
+        "text_config": spec(AutoConfig, model_type="deepseek_v2"),
+        "vision_config": spec(SiglipVisionConfig, init_kwargs={"vision_use_head": False}),
+    }
 
 
 @strict
@@ -26,13 +36,11 @@ class DeepseekVL2Config(PreTrainedConfig):
 
     Raises:
         ValueError: a published configuration that these modules do not compute.
+        ImportError: transformers is older than this family needs; the others need less.
     """
 
     model_type = "deepseek_vl_v2"
-    sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "text_config": SubConfigSpec(AutoConfig, model_type="deepseek_v2"),
-        "vision_config": SubConfigSpec(SiglipVisionConfig, init_kwargs={"vision_use_head": False}),
-    }
+    sub_configs_defaults: ClassVar[dict[str, Any]] = _sub_configs()
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     vision_config: dict[str, Any] | PreTrainedConfig | None = None
@@ -42,6 +50,11 @@ class DeepseekVL2Config(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if not self.sub_configs_defaults:
+            raise ImportError(
+                "DeepSeek-VL2 needs transformers 5.23 or later (the other families need 5.16): "
+                "pip install 'transformers>=5.23'"
+            )
         if "language_config" in kwargs:
             kwargs["vision_config"] = self.vision_config
             values, kwargs = from_published(kwargs)

@@ -1,0 +1,1 @@
+"""Evaluation harnesses: this package as a model of theirs."""

@@ -1,0 +1,1 @@
+"""Servers: pruning inside engines that others run."""

@@ -1,0 +1,1 @@
+"""vLLM: images pruned at the input of an unmodified vLLM, by any policy that can act there."""

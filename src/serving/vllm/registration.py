@@ -1,0 +1,57 @@
+"""Entry point `vllm.general_plugins`: imports nothing heavy, and may be called again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engine import check_engine, check_version
+from .settings import KEY
+
+MODELS = {
+    "Qwen2VLForConditionalGeneration": "PrunedQwen2VL",
+    "Qwen2_5_VLForConditionalGeneration": "PrunedQwen25VL",
+    "Qwen3VLForConditionalGeneration": "PrunedQwen3VL",
+}
+"""Our class for each of vLLM's architectures."""
+
+
+def register() -> None:
+    """Our models in the place of vLLM's, and a look at every configuration before weights load."""
+    import vllm
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+    from vllm.model_executor.models.registry import ModelRegistry
+
+    check_version(vllm.__version__)
+    for architecture, name in MODELS.items():
+        ModelRegistry.register_model(architecture, f"{__package__}.models:{name}")
+    for architecture in ModelRegistry.get_supported_archs():
+        earlier = MODELS_CONFIG_MAP.get(architecture)
+        if not isinstance(earlier, Looking):
+            MODELS_CONFIG_MAP[architecture] = Looking(earlier)
+
+
+class Looking:
+    """In vLLM's map of what to do with a model's configuration: settings are never overlooked.
+
+    Those of a model that cannot be pruned would have no effect, and nobody would notice.
+    """
+
+    def __init__(self, earlier: Any) -> None:
+        self._earlier = earlier
+
+    def verify_and_update_model_config(self, model_config: Any) -> None:
+        if self._earlier is not None:
+            self._earlier.verify_and_update_model_config(model_config)
+
+    def verify_and_update_config(self, vllm_config: Any) -> None:
+        config = vllm_config.model_config.hf_config
+        if getattr(config, KEY, None) is not None:
+            from vllm.logger import init_logger
+
+            from .plan import plan_of  # imports transformers
+
+            if (plan := plan_of(config)) is not None:
+                check_engine(plan, vllm_config)
+                init_logger(__name__).info("ivcprune: %s", plan.in_words())
+        if self._earlier is not None:
+            self._earlier.verify_and_update_config(vllm_config)
