@@ -54,15 +54,17 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait(60)
-    same = sum(r["text"] == e.text for r, e in zip(replies, expected))
+    same = sum(r["text"] == e.text for r, e in zip(replies, expected, strict=True))
     lengths = sum(
-        r["tokens"] == e.prompt_length - e.n_visual + len(e.kept) for r, e in zip(replies, expected)
+        r["tokens"] == e.prompt_length - e.n_visual + len(e.kept)
+        for r, e in zip(replies, expected, strict=True)
     )
     report = {
         "settings": settings,
         "answers_equal": f"{same} of {N}",
         "usage_prompt_tokens_equal": f"{lengths} of {N}",
         "metrics": figures,
+        "visual_tokens": [sum(e.n_visual for e in expected), sum(len(e.kept) for e in expected)],
         "without_pictures": sum(picture is None for _, picture in asked),
     }
     print("RESULT " + json.dumps(report))

@@ -36,8 +36,8 @@ def questions(
     places = [i for i, token in enumerate(prompt) if token == image_token]
     if len(places) != n_images:
         raise ValueError(
-            f"the prompt has {len(places)} image tokens for {n_images} pictures: give the prompt as "
-            "the chat template makes it, with one for each, and not expanded"
+            f"the prompt has {len(places)} image tokens for {n_images} pictures: give the prompt "
+            "as the chat template makes it, with one for each, and not expanded"
         )
     alone = []
     for place in places:
