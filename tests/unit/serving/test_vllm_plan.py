@@ -13,7 +13,7 @@ from ivcprune.serving.vllm.positions import prompt_positions
 from ivcprune.testing import tiny_model
 
 IMAGE = 9
-UNSURE = "selector@stages.select.selector=sparsevlm"
+UNSURE = "selector@stages.select.selector=fastv_ivc"
 
 
 def config(settings, model_type="qwen2_5_vl", depth=6):

@@ -1,0 +1,44 @@
+"""What of a record is not as promised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TOLERANCE = 1e-4
+"""Of log-probabilities in float32."""
+
+NEGATIVE = "negative control"
+
+
+def problems_of(checks: Mapping[str, Any]) -> list[str]:
+    """One sentence for each promise that did not hold; empty where all did."""
+    found = []
+    for name, check in checks.items():
+        if name == NEGATIVE:
+            if "error" in check or not list(_in(check)):
+                found.append(f"{name}: it did not fail, so the comparison proves nothing")
+            continue
+        found += [f"{name}: {problem}" for problem in _in(check)]
+    return found
+
+
+def _in(value: Any, key: str = "") -> Iterator[str]:
+    """Problems of one value and of all inside it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _in(inner, f"{key} {name}".strip())
+    elif key.endswith("error"):
+        yield f"ended early: {str(value).strip().splitlines()[-1] if value else 'no message'}"
+    elif key.endswith("not_refused") and value:
+        yield f"not refused: {', '.join(value)}"
+    elif value == "NOT REFUSED":
+        yield f"{key}: not refused"
+    elif key.endswith("computed_on_second_run") and value:
+        yield f"{key}: {value}, the cache was not used"
+    elif key.endswith("largest_log_prob_difference") and value > TOLERANCE:
+        yield f"{key}: {value:.2g} is more than {TOLERANCE}"
+    elif isinstance(value, str) and (count := re.fullmatch(r"(\d+) of (\d+)", value)):
+        if count[1] != count[2]:
+            yield f"{key}: {value}"
