@@ -15,7 +15,7 @@ from ivcprune.models.qwen.processors import ImageTextProcessor
 from .samples import BUNDLED
 
 
-class FakeInner(lmms):  # type: ignore[misc]
+class FakeInner(lmms):
     """The bundled model; answers in an order of its own, and drops images where told to."""
 
     is_simple = False

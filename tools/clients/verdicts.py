@@ -39,6 +39,11 @@ def _in(value: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {value}, the cache was not used"
     elif key.endswith("largest_log_prob_difference") and value > TOLERANCE:
         yield f"{key}: {value:.2g} is more than {TOLERANCE}"
-    elif isinstance(value, str) and (count := re.fullmatch(r"(\d+) of (\d+)", value)):
-        if count[1] != count[2]:
-            yield f"{key}: {value}"
+    elif isinstance(value, str) and _falls_short(value):
+        yield f"{key}: {value}"
+
+
+def _falls_short(value: str) -> bool:
+    """Whether it is a count such as "23 of 24"."""
+    count = re.fullmatch(r"(\d+) of (\d+)", value)
+    return count is not None and count[1] != count[2]
