@@ -66,7 +66,7 @@ def _compare(
         max_num_seqs=8,
         max_num_batched_tokens=CHUNK,
         enable_prefix_caching=True,
-        block_size=16,  # less than a prompt has: prefixes are found again
+        block_size=32,  # less than a prompt has: prefixes are found again
         enforce_eager=True,
         seed=0,
         max_logprobs=200,

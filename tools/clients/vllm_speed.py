@@ -23,7 +23,7 @@ from vllm import LLM, SamplingParams
 from .samples import messages, served_model
 
 DEPTH, SIDE = 12, 896
-BLOCK, BLOCKS = 16, 280
+BLOCK, BLOCKS = 32, 140
 """4,480 tokens of cache: four requests with all of their tokens."""
 
 CASES: list[dict[str, Any]] = [
