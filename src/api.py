@@ -10,7 +10,9 @@ from torch import nn
 from .configuration.build import compose_policy
 from .models.base import Family
 from .models.registry import family_named, family_of_model
+from .models.wrappers import unwrapped
 from .policy import BoundPolicy, PruningPolicy
+from .pruning.kv_cache import check_caches
 from .pruning.pruner import Pruner
 from .pruning.statistics import PrefillStatistics
 
@@ -28,7 +30,8 @@ def prune(
     The model itself is not changed: hooks act inside the block and are gone after it.
 
     Args:
-        model: any supported vision-language model, unmodified.
+        model: any supported vision-language model, unmodified; compiled, adapted by PEFT or wrapped
+            by DDP or FSDP as well. Inside the block compiled code runs as it is written.
         policy: a policy, or the name of one (see `ivcprune job=list`).
         on_prefill: called with the statistics of each prefill in the block, where others call
             `generate` and `run.stats` would tell of the last one only.
@@ -42,6 +45,7 @@ def prune(
         >>> run.stats.average_tokens
         0.5
     """
+    model = unwrapped(model)
     family = family_of_model(model)
     if isinstance(policy, str):
         policy = load_policy(policy, family=family.name)
@@ -52,10 +56,14 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """The policy for a model of that configuration: layers as numbers, budgets solved.
 
     Raises:
-        ValueError: a stage does not fit the model.
+        ValueError: a stage does not fit the model, or the family does not cover it.
     """
+    family.check(config)
+    decoder = config.get_text_config()
+    if policy.stages:
+        check_caches(decoder)
     return policy.bind(
-        depth=config.get_text_config().num_hidden_layers,
+        depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
         rotary_axes=family.rotary_axes,

@@ -1,14 +1,19 @@
 """What holds for every test: one thread, and no GPU or network unless a test asks for it."""
 
+import os
 import socket
 
 import pytest
 import torch
 from hypothesis import settings
 
-# how long an example takes depends on the machine's other work
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+from fuzzing import IN_CI
+
+# CI draws the same examples on every run; HYPOTHESIS_PROFILE=long draws new ones, and 42 times as
+# many. How long one takes depends on the machine's other work.
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=IN_CI)
+settings.register_profile("long", deadline=None, max_examples=42 * IN_CI)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 torch.set_num_threads(1)  # the tensors are tiny: more threads only compete with each other
 

@@ -39,4 +39,6 @@ def draw_densities(summaries: Sequence[Summary], path: Path) -> None:
         axes.set_ylabel("attention per token\n(average visual token = 1)")
         axes.set_xticks(sorted({s.layer for s in summaries}))
         axes.legend(frameon=False, fontsize=8)
+    n = max(summary.n for summary in summaries)
+    figure.suptitle(f"mean over {n} samples, bars: 95 % intervals", fontsize=9)
     figure.savefig(path, dpi=150)

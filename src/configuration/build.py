@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -44,6 +46,9 @@ PLUGINS = "ivcprune.conf"
 
 SELECTION_KEYS = ("limit", "subset_seed", "metrics", "parser")
 """Keys of a data configuration that choose and score samples; they are no fields of the source."""
+
+_COMPOSING = threading.RLock()
+"""Hydra composes with one set of globals for the process: one thread at a time."""
 
 
 class PluginConfigs(SearchPathPlugin):
@@ -95,10 +100,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         ValueError: an override does not fit; one sentence with the choices.
     """
-    register_plugin_configs()
     try:
-        with _own_hydra():
-            return hydra_compose("config", overrides=list(overrides))
+        with _COMPOSING:
+            register_plugin_configs()
+            with _own_hydra():
+                return hydra_compose("config", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(explain(error)) from error
 
@@ -107,6 +113,8 @@ def compose_policy(
     name: str, overrides: Sequence[str] = (), family: str | None = None
 ) -> PruningPolicy:
     """The policy `conf/policy/<name>.yaml`, with overrides such as "stages.select.layer=3".
+
+    It is composed once in a process, and every call gets a copy of its own; from any thread.
 
     Args:
         overrides: paths are relative to the policy; a selector is swapped by
@@ -119,7 +127,13 @@ def compose_policy(
     settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
-    return build_policy(compose(settings))
+    with _COMPOSING:
+        return deepcopy(_composed_policy(tuple(settings)))
+
+
+@lru_cache(maxsize=256)
+def _composed_policy(overrides: tuple[str, ...]) -> PruningPolicy:
+    return build_policy(compose(overrides))
 
 
 def build_job(cfg: DictConfig) -> Callable[[DictConfig], object]:

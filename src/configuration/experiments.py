@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from .build import choices_of
 from .data_groups import KEY as DATA
 from .data_groups import MULTIRUN, data_groups, expand_groups
 
@@ -101,6 +103,7 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     name = _value_of(EXPERIMENT, arguments)
     settings = _settings(name, arguments) if name else {}
     if "sweeps" not in settings:
+        _check_own_sweep(str(name), settings, arguments)
         return [list(arguments)]
     smoke = SMOKE in arguments
     folder = []
@@ -118,6 +121,25 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     # is that of this run alone.
     common = [MULTIRUN[0], *others, *folder, "~sweeps"]
     return [[*common, *sweep.arguments(smoke)] for sweep in sweeps]
+
+
+def _check_own_sweep(name: str, settings: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Fails where Hydra would run one job of an experiment that lists several, without a word.
+
+    Raises:
+        ValueError: without --multirun, and without a choice of each setting that is swept.
+    """
+    sweeper = (settings.get("hydra") or {}).get("sweeper") or {}
+    axes = dict(sweeper.get("params") or {})
+    given = {argument.partition("=")[0] for argument in arguments}
+    is_meant = any(flag in given for flag in MULTIRUN) or JOB.removesuffix("=") in given
+    if is_meant or not axes.keys() - given:
+        return
+    runs = prod(len(choices_of(f"{key}={values}")) for key, values in axes.items())
+    chosen = " ".join(f"{key}=<one of them>" for key in axes.keys() - given)
+    raise ValueError(
+        f"experiment={name} stands for {runs} runs: add --multirun, or choose one with {chosen}"
+    )
 
 
 def _restriction(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -20,6 +20,13 @@ from .data_groups import data_groups
 CHOSEN_BY_NAME = ("policy", "model", "data", "job", "experiment")
 """Groups in which a word without `key=` is looked for."""
 
+OF_A_FAMILY = {
+    "family": "one line, `name: NAME`",
+    "selector/published": "IVC-Prune's selector as published",
+    "selector/printed": "as Algorithm 1 prints it",
+}
+"""Groups with one file for each model family, and what is in it."""
+
 
 def explain(error: Exception) -> str:
     """One sentence for what Hydra says in several lines, with a guess at a misspelt name."""
@@ -27,7 +34,14 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         options = [*error.options, *(data_groups() if group == "data" else ())]
-        return f"{group}={choice} does not exist: {suggest(choice, options)}"
+        advice = suggest(choice, options)
+        if group in OF_A_FAMILY:
+            advice += (
+                f"; a family of your own needs the file {group}/{choice}.yaml ({OF_A_FAMILY[group]}"
+                f") in the package that its entry point 'ivcprune.conf' names, see "
+                "docs/adding_a_model.md"
+            ).replace("NAME", choice)
+        return f"{group}={choice} does not exist: {advice}"
     if isinstance(error, OverrideParseException):
         return _explain_syntax(error)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .cells import as_list, as_text, parse_list, shortened
+from .cells import parse_list, whole_number
+from .texts import as_list, as_text, shortened, without_junk
 
 Row = dict[str, Any]
 Adapter = Callable[[Row], list[Row]]
@@ -23,6 +24,9 @@ class MissingColumnError(Exception):
 
 def cell_of(row: Mapping[str, Any], column: str) -> Any:
     """A cell by its column; a dot leads into a struct, as in `image_info.file_name`.
+
+    In a list a name leads into each of its members, as in `answers.answer`, and a number to one of
+    them, counted from 0.
 
     Returns:
         the cell; None within a struct that is missing.
@@ -36,14 +40,51 @@ def cell_of(row: Mapping[str, Any], column: str) -> Any:
     first, *names = column.split(".")
     if first not in row:
         raise MissingColumnError(column)
-    cell = row[first]
-    for name in names:
-        if cell is None:
-            return None
-        if not isinstance(cell, Mapping) or name not in cell:
-            raise ValueError(f"{column} leads nowhere in {shortened(cell)}")
-        cell = cell[name]
-    return cell
+    try:
+        return _within(row[first], names)
+    except (LookupError, TypeError):
+        raise ValueError(f"{column} leads nowhere in {shortened(row[first])}") from None
+
+
+def _within(cell: Any, names: Sequence[str]) -> Any:
+    if not names or cell is None:
+        return cell
+    name, *rest = names
+    if isinstance(cell, Mapping):
+        return _within(cell[name], rest)
+    if not isinstance(cell, list):
+        raise TypeError("neither a struct nor a list")
+    if name.isdecimal():
+        return _within(cell[int(name)], rest)
+    return [_within(member, names) for member in cell]
+
+
+def text_in(row: Mapping[str, Any], column: str) -> str:
+    """A cell as text, by its column.
+
+    Raises:
+        MissingColumnError: there is no such column.
+        ValueError: the cell is no text.
+    """
+    cell = cell_of(row, column)
+    try:
+        return as_text(cell)
+    except ValueError as error:
+        raise ValueError(f"column {column!r}: {error}") from None
+
+
+def number_in(row: Mapping[str, Any], column: str) -> float:
+    """A cell as a number, by its column.
+
+    Raises:
+        MissingColumnError: there is no such column.
+        ValueError: the cell is no number.
+    """
+    cell = cell_of(row, column)
+    try:
+        return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"column {column!r}: {shortened(cell)} is no number") from None
 
 
 @dataclass(frozen=True)
@@ -64,7 +105,9 @@ class Explode:
         if cell is None:
             raise ValueError(f"{self.column} is missing, which is to become a sample or several")
         if self.separator is not None:
-            members: list[Any] = [part.strip() for part in as_text(cell).split(self.separator)]
+            members: list[Any] = [
+                part.strip() for part in text_in(row, self.column).split(self.separator)
+            ]
         else:
             members = parse_list(cell)
         return [row | {self.to or self.column: member} for member in members]
@@ -81,7 +124,7 @@ class Template:
         names = re.findall(r"{([^{}]+)}", self.template)
         text = self.template
         for name in names:
-            text = text.replace(f"{{{name}}}", as_text(cell_of(row, name)))
+            text = text.replace(f"{{{name}}}", text_in(row, name))
         return [row | {self.to: text}]
 
 
@@ -98,7 +141,7 @@ class Lookup:
     table: Mapping[str, str]
 
     def __call__(self, row: Row) -> list[Row]:
-        key = as_text(cell_of(row, self.column))
+        key = text_in(row, self.column)
         if key not in self.table:
             raise ValueError(f"{self.column} is {key!r}: known are {sorted(self.table)}")
         return [row | {self.to: self.table[key]}]
@@ -118,7 +161,7 @@ class Part:
     index: int
 
     def __call__(self, row: Row) -> list[Row]:
-        text = as_text(cell_of(row, self.column))
+        text = text_in(row, self.column)
         parts = text.split(self.separator)
         if not -len(parts) <= self.index < len(parts):
             raise ValueError(f"{self.column} is {text!r}: it has no part {self.index}")
@@ -134,7 +177,7 @@ class Modulo:
     divisor: int
 
     def __call__(self, row: Row) -> list[Row]:
-        return [row | {self.to: int(as_text(cell_of(row, self.column))) % self.divisor}]
+        return [row | {self.to: whole_number(cell_of(row, self.column)) % self.divisor}]
 
 
 @dataclass(frozen=True)
@@ -151,7 +194,8 @@ class Strip:
 
     def __call__(self, row: Row) -> list[Row]:
         cell = cell_of(row, self.column)
-        stripped = [re.sub(self.pattern, "", as_text(text)).strip() for text in as_list(cell)]
+        texts = [without_junk(as_text(text)) for text in as_list(cell)]
+        stripped = [re.sub(self.pattern, "", text).strip() for text in texts]
         return [row | {self.column: stripped if isinstance(cell, list) else "".join(stripped)}]
 
 
@@ -176,7 +220,7 @@ class InlineOptions:
     task_without: str | None = None
 
     def __call__(self, row: Row) -> list[Row]:
-        text = as_text(cell_of(row, self.column))
+        text = without_junk(text_in(row, self.column))
         found = _consecutive(_OPTION.finditer(text))
         for match in reversed(found):
             text = text[: match.start()] + text[match.end() :]
@@ -205,7 +249,7 @@ class UnionBox:
     to: str
 
     def __call__(self, row: Row) -> list[Row]:
-        sides = [[float(cell_of(row, name)) for name in names] for names in self.boxes]
+        sides = [[number_in(row, name) for name in names] for names in self.boxes]
         left, top = min(x for x, *_ in sides), min(y for _, y, *_ in sides)
         right, bottom = max(x + w for x, _, w, _ in sides), max(y + h for _, y, _, h in sides)
         return [row | {self.to: [left, top, right - left, bottom - top]}]

@@ -9,13 +9,13 @@ from itertools import islice
 from typing import Any
 
 import torch
-from datasets import Image
 from PIL.Image import Image as PILImage
 from torch import Tensor
 from transformers import ProcessorMixin
 
 from ..models.base import Family
 from .frames import FrameSampler, Timing
+from .pictures import open_picture
 from .prompts import to_messages
 from .sample import Sample
 from .video import read_frames
@@ -180,8 +180,7 @@ def decode(row: Row, sampler: FrameSampler | None = None) -> Sample:
 
 
 def _images(row: Row) -> list[PILImage]:
-    decoder = Image()
-    return [decoder.decode_example(image).convert("RGB") for image in row["images"]]
+    return [open_picture(image) for image in row["images"]]
 
 
 def _frames(row: Row, sampler: FrameSampler | None) -> tuple[list[PILImage], Timing]:
@@ -189,7 +188,13 @@ def _frames(row: Row, sampler: FrameSampler | None) -> tuple[list[PILImage], Tim
     if sampler is None:
         raise ValueError("the sample has a video: data.frames must say which frames are shown")
     about = json.loads(row["metadata"] or "{}")
-    return read_frames(row["video"], sampler, about.get("start"), about.get("end"))
+    start, end = (_seconds(about.get(name)) for name in ("start", "end"))
+    return read_frames(row["video"], sampler, start, end)
+
+
+def _seconds(bound: Any) -> float | None:
+    """A bound of the part in question, which a csv gives as text; None where there is none."""
+    return None if bound in (None, "") else float(bound)
 
 
 def _videos(samples: list[Sample]) -> dict[str, Any]:

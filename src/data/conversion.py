@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from .adapters import Adapter, MissingColumnError, Row, cell_of
-from .cells import ANSWER_FORMATS, as_list, as_text, file_in, image_size, to_boxes, trim_choices
+from .answers import ANSWER_FORMATS
+from .boxes import to_boxes
+from .cells import check_unwritten, file_in
+from .decoding import rows_of
+from .options import options_of, trim_choices
+from .pictures import image_size
+from .plain import plain
+from .prompts import CHOICE_TASKS
 from .sample import DEFAULTS, FEATURES
+from .structures import scalars_of, text_of
+from .texts import NoTextError, as_list, as_text, is_container, without_junk
 from .usable import check_storable, check_usable
 
 MISSING: dict[str, frozenset[str]] = {
@@ -71,7 +81,7 @@ class Converter:
             ValueError: the table lacks a column.
         """
         samples: list[Row] = []
-        for index, cells in zip(indices, batch.to_pylist(), strict=True):
+        for index, cells in zip(indices, rows_of(batch), strict=True):
             row = {column: self._cell(cell) for column, cell in cells.items()}
             try:
                 samples += self._samples_of_row(row, index)
@@ -120,27 +130,61 @@ class Converter:
             return self._unusable(row, index, error, place)
 
     def _sample(self, row: Row, index: int, place: int | None) -> Row:
-        options = as_list(self._one(row, "choices"))
-        images = self.images_of(self._one(row, "image"))
-        width, height = image_size(images[0]) if images else (0, 0)
+        task = self._joined(row, "task", "") or self.layout.task
+        options = self._options(row)
+        with self._naming("image", ValueError):
+            images = self.images_of(self._one(row, "image"))
+        size = image_size(images[0]) if images else (0, 0)
         video = self._joined(row, "video", "/")
-        answer = ANSWER_FORMATS[self.layout.answer_format]
         sample = DEFAULTS | {
             "id": _numbered(self._stem(row, index), place),
             **self._belonging(row, index),
-            "task": self._joined(row, "task", "") or self.layout.task,
+            "task": task,
             "images": images,
-            "question": as_text(self._one(row, "question")),
-            "answers": answer(self._one(row, "answer"), [as_text(text) for text in options]),
-            "boxes": to_boxes(self._one(row, "box"), self.layout.box_format),
-            "width": width,
-            "height": height,
+            "question": self._unwritten(row, "question"),
+            "answers": self._answers(row, task, options),
+            "boxes": to_boxes(self._one(row, "box"), self.layout.box_format, size),
+            "width": size[0],
+            "height": size[1],
             "choices": trim_choices(options),
-            "hint": as_text(self._one(row, "hint")),
+            "hint": self._unwritten(row, "hint"),
             "video": file_in(self.layout.video_folder, video) if video else "",
         }
         check_usable(sample, self.layout.columns, len(options))
         return sample
+
+    def _options(self, row: Row) -> list[str]:
+        with self._naming("choices"):
+            return options_of(self._one(row, "choices"), self.layout.columns.get("choices"))
+
+    def _answers(self, row: Row, task: str, options: Sequence[str]) -> list[str]:
+        with self._naming("answer"):
+            cell = self._one(row, "answer")
+            if is_container(cell):
+                cell = scalars_of(cell, "answer")
+            if task == "yes_no" and self.layout.answer_format == "text":
+                cell = [_in_words(member) for member in as_list(cell)]
+            answers = ANSWER_FORMATS[self.layout.answer_format](cell, options)
+        if task in CHOICE_TASKS:
+            answers = [without_junk(answer).strip() for answer in answers]
+        return answers
+
+    def _unwritten(self, row: Row, role: str) -> str:
+        text = self._text(row, role)
+        check_unwritten(text, role)
+        return text
+
+    def _text(self, row: Row, role: str) -> str:
+        with self._naming(role):
+            return text_of(self._one(row, role), role)
+
+    @contextmanager
+    def _naming(self, role: str, kind: type[ValueError] = NoTextError) -> Iterator[None]:
+        """Adds the columns of a role to what is said of their cells."""
+        try:
+            yield
+        except kind as error:
+            raise kind(f"column {self.layout.columns[role]!r}: {error}") from None
 
     def _stem(self, row: Row, index: int) -> str:
         """What names the table's row: its own id, else its number."""
@@ -148,7 +192,9 @@ class Converter:
 
     def _belonging(self, row: Row, index: int) -> Row:
         """What the benchmark's own metric tells samples apart by."""
-        metadata = {key: cell_of(row, column) for key, column in self.layout.metadata.items()}
+        metadata = {
+            key: plain(cell_of(row, column), column) for key, column in self.layout.metadata.items()
+        }
         return {
             "group_id": self._joined(row, "group", "-") or self._stem(row, index),
             "category": self._joined(row, "category", " / "),
@@ -162,7 +208,7 @@ class Converter:
         for read in (
             lambda: {"id": _numbered(self._stem(row, index), place)},
             lambda: self._belonging(row, index),
-            lambda: {"question": as_text(self._one(row, "question"))},
+            lambda: {"question": self._text(row, "question")},
         ):
             try:
                 known = read()
@@ -184,7 +230,14 @@ class Converter:
         return [cell_of(row, column) for column in columns]
 
     def _joined(self, row: Row, role: str, separator: str) -> str:
-        return separator.join(filter(None, map(as_text, as_list(self._one(row, role)))))
+        with self._naming(role):
+            cells = scalars_of(self._one(row, role), role)
+            return separator.join(filter(None, map(as_text, cells)))
+
+
+def _in_words(cell: Any) -> Any:
+    """Truth as the answer to a question of yes or no; any other cell as it is."""
+    return ("Yes" if cell else "No") if isinstance(cell, bool) else cell
 
 
 def _numbered(stem: str, place: int | None) -> str:

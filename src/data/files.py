@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DownloadConfig, DownloadManager, Features, Value, load_dataset
+from datasets import Dataset, DownloadConfig, DownloadManager, load_dataset
 
 from .adapters import Row, cell_of
-from .cells import as_list, as_text, decode_base64, parse_list, stamp_of
+from .cells import parse_list, stamp_of
+from .image_cells import decode_base64, image_in
+from .image_folders import folder_table
+from .pictures import ENCODED
 from .tables import TableSource
+from .text_files import SEPARATORS, delimited_table, json_table
+from .texts import as_list, as_text
 
-READERS = {"csv": "csv", "tsv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet"}
-"""Builder of `datasets` by file name ending."""
+READERS = [*SEPARATORS, "json", "jsonl", "parquet"]
+"""File name endings of tables."""
 
 LONGEST_REFERENCE = 64
 """Characters; a longer image cell is an image."""
-
-CHUNK = 64
-"""Rows that are read at once: a cell may hold an image of a megabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +60,8 @@ class FileSource(TableSource):
     def read(self, cache_dir: Path) -> Dataset:
         file = self._fetch(cache_dir)
         self._check_md5(file)
-        options: dict[str, Any] = {"split": "train", "cache_dir": str(cache_dir / "datasets")}
         try:
-            return self._load(file, options)
+            return self._load(file, cache_dir / "datasets")
         # What a reader raises is its own affair, and wrapped by `datasets`; no row can be told.
         except Exception as error:
             if isinstance(error.__cause__, OSError):  # a full disk, not this file
@@ -71,21 +72,15 @@ class FileSource(TableSource):
                 f"({problem}): repair the file"
             ) from error
 
-    def _load(self, file: Path, options: dict[str, Any]) -> Dataset:
+    def _load(self, file: Path, cache_dir: Path) -> Dataset:
         if file.is_dir():
-            return load_dataset("imagefolder", data_dir=str(file), **options)
-        reader = READERS[self._ending]
-        if reader == "csv":
-            separator = "\t" if self._ending == "tsv" else ","
-            # Without types of its own, pandas would read "01" as 1 and a column with gaps as
-            # floats; what is missing is decided by `missing`.
-            options |= {
-                "sep": separator,
-                "features": _all_text(file, separator),
-                "keep_default_na": False,
-                "chunksize": CHUNK,
-            }
-        return load_dataset(reader, data_files=str(file), **options)
+            return folder_table(file, cache_dir)
+        if self._ending in SEPARATORS:
+            return delimited_table(file, SEPARATORS[self._ending], cache_dir)
+        if self._ending == "parquet":
+            options = {"split": "train", "cache_dir": str(cache_dir)}
+            return load_dataset("parquet", data_files=str(file), **options)
+        return json_table(file, cache_dir)
 
     def _fetch(self, cache_dir: Path) -> Path:
         if "://" not in self.path:
@@ -152,25 +147,37 @@ class TsvSource(FileSource):
                 f"{sorted(table.column_names)}"
             )
         indices = table.data.column(self.index_column).to_pylist()
-        lengths = pc.utf8_length(table.data.column(self._image_column)).to_pylist()
+        lengths = _lengths(table.data.column(self._image_column))
         holders = {
             as_text(index): position
             for position, (index, length) in enumerate(zip(indices, lengths, strict=True))
             if length is not None and length > LONGEST_REFERENCE
         }
 
-        def base64_of(cell: str) -> str:
-            if len(cell) > LONGEST_REFERENCE or cell not in holders:
+        def referred(cell: Any) -> Any:
+            if not isinstance(cell, str) or len(cell) > LONGEST_REFERENCE or cell not in holders:
                 return cell
-            return str(table[holders[cell]][self._image_column])
+            return table[holders[cell]][self._image_column]
 
         return lambda cell: [
-            decode_base64(part) for text in as_list(cell) for part in parse_list(base64_of(text))
+            image
+            for whole in as_list(cell)
+            for part in parse_list(referred(whole))
+            if (image := self._image_of(part)) is not None
         ]
 
+    def _image_of(self, cell: Any) -> Row | None:
+        """The image of a cell; without a folder no text is a path, but perhaps damaged base64."""
+        image = image_in(cell, self.image_folder)
+        if image is None or image["path"] is None or self.image_folder is not None:
+            return image
+        return {**ENCODED, "bytes": decode_base64(as_text(cell))}
 
-def _all_text(file: Path, separator: str) -> Features:
-    """Every column of a csv file as text, by its header."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        header = next(csv.reader(lines, delimiter=separator), [])
-    return Features({name: Value("large_string") for name in header})
+
+def _lengths(images: pa.ChunkedArray) -> list[int | None]:
+    """Of each image cell: characters, or bytes; no image is copied."""
+    is_text = pa.types.is_string(images.type) or pa.types.is_large_string(images.type)
+    lengths: list[int | None] = (
+        pc.utf8_length(images) if is_text else pc.binary_length(images)
+    ).to_pylist()
+    return lengths

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets import Dataset, load_dataset_builder
 
-from .cells import as_list, stamp_of
+from .cells import stamp_of
+from .hub_files import concatenate, is_textual, read_textual
 from .tables import TableSource
+from .texts import as_list
 
 CONFIG_COLUMN, FILE_COLUMN = "config", "file"
 """Added columns that say which configuration or file a row is from, where there are several."""
@@ -58,8 +59,9 @@ class HubSource(TableSource):
             # Repositories move and vanish, hosts and networks fail in ways of their own, and what
             # one copy lacks another may have.
             except Exception as error:
-                text = " ".join(str(error).split())
-                problems.append(f"{hub_id}: {type(error).__name__}: {text}")
+                cause = error.__cause__ or error
+                text = " ".join(str(cause).split())
+                problems.append(f"{hub_id}: {type(cause).__name__}: {text}")
         raise FileNotFoundError(
             f"data {self.name!r} cannot be loaded ({'; '.join(problems)}): check the network, or "
             "name a copy with data.hub_ids=[organisation/dataset], which may be a local folder"
@@ -69,30 +71,28 @@ class HubSource(TableSource):
         parts = []
         for config in as_list(self.config) or [None]:
             for file in as_list(self.data_files) or [None]:
-                options: dict[str, Any] = {"data_files": file} if file is not None else {}
-                part = load_dataset(
-                    hub_id,
-                    config,
-                    split=self.split,
-                    revision=self.revision,
-                    cache_dir=cache_dir,
-                    **options,
-                )
+                part = self._read_part(hub_id, config, file, cache_dir)
                 if isinstance(self.config, list):
                     part = part.add_column(CONFIG_COLUMN, [config] * len(part))
                 if isinstance(self.data_files, list):
                     part = part.add_column(FILE_COLUMN, [Path(file).stem] * len(part))
                 parts.append(part)
-        return concatenate_datasets(_aligned(parts)) if len(parts) > 1 else parts[0]
+        return concatenate(parts)
 
-
-def _aligned(parts: Sequence[Dataset]) -> list[Dataset]:
-    """The parts with all columns of any of them."""
-    features = {name: feature for part in parts for name, feature in part.features.items()}
-    aligned = []
-    for part in parts:
-        for name, feature in features.items():
-            if name not in part.column_names:
-                part = part.add_column(name, [None] * len(part), feature=feature)
-        aligned.append(part)
-    return aligned
+    def _read_part(
+        self, hub_id: str, config: str | None, file: str | None, cache_dir: str
+    ) -> Dataset:
+        builder = load_dataset_builder(
+            hub_id,
+            config,
+            revision=self.revision,
+            cache_dir=cache_dir,
+            **({} if file is None else {"data_files": file}),
+        )
+        if is_textual(builder):
+            return read_textual(builder, self.split, Path(cache_dir))
+        builder.download_and_prepare()
+        part = builder.as_dataset(split=self.split)
+        if not isinstance(part, Dataset):
+            raise ValueError(f"data.split is {self.split!r}, which names no table")
+        return part

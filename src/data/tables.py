@@ -17,15 +17,18 @@ from typing import Any
 from datasets import Dataset
 
 from ..checks import check_at_least
-from .adapters import Adapter, Row, cell_of
-from .cells import ANSWER_FORMATS, BOX_FORMATS, ENCODED, as_list, as_text, file_in
+from .adapters import Adapter, Row, text_in
+from .answers import ANSWER_FORMATS
+from .boxes import BOX_FORMATS
 from .conversion import MISSING, Converter
 from .frames import FrameSampler
+from .image_cells import images_in
 from .sample import FEATURES
+from .texts import as_list, as_text
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of every cache file's name: raise it when the same table gives other samples."""
 
 ROLES = ("id", "group", "task", "image", "video", "question", "answer", "choices", "hint",
@@ -50,8 +53,9 @@ class TableSource(ABC):
         adapters: what happens to a row before its columns are read; see `ivcprune.data.adapters`.
         where: column -> value, or list of values, of the rows to keep; before the adapters.
         missing: which texts stand for a missing cell; a key of `MISSING`.
-        answer_format: how answers are written; a key of `ivcprune.data.cells.ANSWER_FORMATS`.
-        box_format: "xyxy" or "xywh", pixels of the original image.
+        answer_format: how answers are written; a key of `ivcprune.data.answers.ANSWER_FORMATS`.
+        box_format: "xyxy" or "xywh", pixels of the original image; a key of
+            `ivcprune.data.boxes.BOX_FORMATS`.
         image_folder: what paths of images are relative to.
         video_folder: what paths of videos are relative to.
         frames: which frames of a video are shown; None where there are no videos.
@@ -103,24 +107,13 @@ class TableSource(ABC):
     def has_sample(self, row: Row) -> bool:
         """Whether a row of the table is used."""
         return all(
-            as_text(cell_of(row, column)) in map(as_text, as_list(wanted))
+            any(_is_meant(text_in(row, column), value) for value in as_list(wanted))
             for column, wanted in self.where.items()
         )
 
     def image_reader(self, table: Dataset) -> Callable[[Any], list[Row]]:
         """What reads an image cell of `table` as undecoded images."""
-        return self._images_of
-
-    def _images_of(self, cell: Any) -> list[Row]:
-        """The images of a cell; a missing one, in one of several columns say, is left out."""
-        images = [self._image_of(part) for part in as_list(cell)]
-        return [image for image in images if image != ENCODED]
-
-    def _image_of(self, cell: Any) -> Row:
-        if isinstance(cell, Mapping):
-            return {key: cell.get(key) for key in ENCODED}
-        path = as_text(cell)
-        return ENCODED | ({"path": file_in(self.image_folder, path)} if path else {})
+        return lambda cell: images_in(cell, self.image_folder)
 
     def load(self, cache_dir: Path) -> Dataset:
         """All samples in the columns of `FEATURES`; converted once, kept under `cache_dir`.
@@ -146,6 +139,10 @@ class TableSource(ABC):
 
     def _convert(self, cache_dir: Path, file: Path) -> None:
         table = self.read(cache_dir)
+        if not len(table):
+            raise ValueError(
+                f"data {self.name!r} has no rows: name a file or a split that has some"
+            )
         if self.expected_rows not in (None, len(table)):
             raise ValueError(
                 f"data {self.name!r} has {len(table)} rows where {self.expected_rows} are "
@@ -184,6 +181,11 @@ class TableSource(ABC):
 
     def _check_samples(self, errors: Sequence[str]) -> None:
         n, reasons = len(errors), [error for error in errors if error]
+        if n == 0:
+            raise ValueError(
+                f"data {self.name!r} gives no samples: data.where={dict(self.where)} and "
+                "data.adapters keep none of its rows"
+            )
         if reasons:
             self._check_usable(n, reasons)
         if self.expected_samples in (None, n):
@@ -219,3 +221,8 @@ class TableSource(ABC):
             (FORMAT_VERSION, type(self).__name__, sorted(settings.items()), self.stamp())
         )
         return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _is_meant(text: str, wanted: Any) -> bool:
+    """Whether a cell is what `where` names; truth may be in any case, as `True` in a csv."""
+    return (text.lower() if isinstance(wanted, bool) else text) == as_text(wanted)

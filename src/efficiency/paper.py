@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row of Tab. 3.
-
-    Attributes:
-        average_tokens: in percent.
-        kv_cache: megabytes.
-        prefill: milliseconds.
-        decode: milliseconds a token.
-        total: time of the whole benchmark, minutes'seconds.
-        kv_saving, prefill_speed_up, decode_speed_up, total_speed_up: as the paper prints them.
-    """
-
-    average_tokens: int
-    kv_cache: float
-    kv_saving: float
-    prefill: int
-    prefill_speed_up: float
-    decode: float
-    decode_speed_up: float
-    total: str
-    total_speed_up: float
-
+from ..report.paper.published import load_table
 
 SETTING = "Qwen2.5-VL-7B, RefCOCO testA, 8 x A100 40 GB"
 """What Tab. 3 was measured on; batch size, attention and software are not stated."""
 
-TABLE_3 = {
-    "none": PaperRow(100, 26.0, 1.0, 408, 1.00, 65.3, 1.00, "60'17", 1.00),
-    "fastv": PaperRow(54, 16.1, 1.6, 297, 1.37, 62.7, 1.04, "51'51", 1.16),
-    "pdrop": PaperRow(61, 16.4, 1.6, 315, 1.30, 62.8, 1.04, "52'23", 1.15),
-    "ivc_prune": PaperRow(50, 15.9, 1.6, 322, 1.27, 60.2, 1.08, "47'47", 1.27),
-}
-"""By the name of the policy. The last ratio is as printed; the printed times give 1.26."""
+MODEL = "qwen2_5_vl_7b"
+VANILLA = "none"
+
+
+@cache
+def paper_cells() -> dict[str, list[str]]:
+    """By policy, the cells of Tab. 3 as `paper_columns` of `tables.py` names them.
+
+    Ratios follow from the printed times: that of IVC-Prune's total is 1.26, the paper prints 1.27.
+    """
+    table = load_table("tab3")
+    rows = {row.policy: row for row in table.rows if row.model == MODEL}
+    before = rows[VANILLA].values
+    cells = {}
+    for policy, row in rows.items():
+        figures = {key: value for key, value in row.values.items() if value is not None}
+        ratio = {key: (before[key] or 0.0) / value for key, value in figures.items()}
+        minutes, seconds = divmod(round(figures["total"]), 60)
+        cells[policy] = [
+            f"{row.tokens:g} %",
+            f"{figures['kv_cache']} ({ratio['kv_cache']:.1f}x)",
+            f"{figures['prefill']:g} ({ratio['prefill']:.2f}x)",
+            f"{figures['decode']} ({ratio['decode']:.2f}x)",
+            f"{minutes}'{seconds:02d} ({ratio['total']:.2f}x)",
+        ]
+    return cells

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from ..report.formats import DASH, MISSING
-from .paper import SETTING, TABLE_3
+from .paper import SETTING, paper_cells
 from .result import Cell, Spread
 
 
@@ -61,17 +61,8 @@ def paper_columns(cell: Cell) -> Grid:
                 ),
             ]
         )
-        if (paper := TABLE_3.get(name)) is not None:
-            rows.append(
-                [
-                    "  paper",
-                    f"{paper.average_tokens} %",
-                    f"{paper.kv_cache} ({paper.kv_saving:.1f}x)",
-                    f"{paper.prefill} ({paper.prefill_speed_up:.2f}x)",
-                    f"{paper.decode} ({paper.decode_speed_up:.2f}x)",
-                    f"{paper.total} ({paper.total_speed_up:.2f}x)",
-                ]
-            )
+        if (printed := paper_cells().get(name)) is not None:
+            rows.append(["  paper", *printed])
     header = ["policy", "tokens", "KV MB", "prefill ms", "decode ms/token", "total ms"]
     return Grid(f"{_name(cell)} (paper: {SETTING})", header, rows)
 

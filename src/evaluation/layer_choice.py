@@ -40,7 +40,7 @@ class LayerScore:
 
 
 def report_choice(
-    experiment: Path,
+    folder: Path,
     cfg: DictConfig,
     stage: str,
     tried: Sequence[LayerScore],
@@ -60,16 +60,21 @@ def report_choice(
         "subset_seed": cfg.data.subset_seed,
         "ids": ids,
     }
-    RunDirectory(experiment).write_json("layer_choice.json", choice)
-    _plot(tried, chosen).savefig(experiment / "layer_choice.png", dpi=150)
+    RunDirectory(folder).write_json("layer_choice.json", choice)
+    title = f"{done.model} on {len(ids)} samples of {done.data}"
+    figure = _plot(tried, chosen)
+    figure.suptitle(f"{done.policy}, {title}; dashed: the choice, layer {chosen.layer}", fontsize=9)
+    figure.savefig(folder / "layer_choice.png", dpi=150)
     console = table_console()
-    console.print(_table(tried, chosen, f"{done.model} on {len(ids)} samples of {done.data}"))
-    path = experiment / "layer_choice.json"
+    console.print(_table(tried, chosen, title))
+    path = folder / "layer_choice.json"
     for line in (
         f"chosen: layer {chosen.layer}, of the best mean",
         f"set it for a run:        policy.stages.{stage}.layer={chosen.layer}",
         f"set it for a model:      model.selection_layer={chosen.layer}",
         f'set it for a checkpoint: "{SELECTION_LAYER}": {chosen.layer} in its config.json',
+        f"compare its runs: job=report paths.output_dir={folder.parent} "
+        f"experiment_name={folder.name}",
         f"scores without the samples it was chosen on: job=report job.without={path}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

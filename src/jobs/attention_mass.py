@@ -25,6 +25,8 @@ from ..selectors import Selector
 log = logging.getLogger(__name__)
 
 RESAMPLES = 2000
+UNIT = "average visual token of the sample = 1"
+"""Of densities; `mass`, `visual` and `size` are shares in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,10 @@ def _print(summaries: Sequence[Summary]) -> None:
     names = list(dict.fromkeys(summary.tokens for summary in summaries))
     for asking in dict.fromkeys(summary.asking for summary in summaries):
         chosen = [summary for summary in summaries if summary.asking == asking]
-        table = Table(title=f"attention per token, asked by: {asking}", title_justify="left")
+        title = f"attention per token, {UNIT}; asked by: {asking}"
+        table = Table(title=title, title_justify="left")
         table.add_column("layer", justify="right")
-        table.add_column("to visual tokens", justify="right")
+        table.add_column("attention to all visual tokens", justify="right")
         for name in names:
             table.add_column(name, justify="right")
         for layer in dict.fromkeys(summary.layer for summary in chosen):

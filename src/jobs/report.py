@@ -15,7 +15,7 @@ from ..report.paper.drawings import write_drawings
 from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
-from ..runs.read import load_runs, unfinished_runs
+from ..runs.read import load_layer_runs, load_runs, unfinished_runs
 
 MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""
@@ -50,18 +50,22 @@ def run(
         samples = read_samples(without)
         runs = [rest for run in runs if (rest := leave_out(run, samples)).n]
     unfinished = unfinished_runs(experiment)
-    if not runs:
+    tables = cfg.get("paper") or []
+    layer_runs = load_layer_runs(experiment) if tables else []
+    if not runs and not layer_runs:
         raise FileNotFoundError(_nothing_found(experiment, cfg.experiment_name, len(unfinished)))
-    comparisons = compare([*runs, *pooled_runs(runs, data_pools())])
+    comparisons = compare([*runs, *layer_runs, *pooled_runs(runs, data_pools())])
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, MIN_WIDTH)
-    tables = cfg.get("paper") or []
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    published = [run.as_published() for run in runs]
-    written = report_tables(tables, experiment, published, console, efficiency) if tables else []
+    written = []
+    if tables:
+        measured = [run.as_published() for run in runs]
+        of_layers = [run.as_published() for run in layer_runs]
+        written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",

@@ -16,10 +16,14 @@ from ..configuration.build import build_model_spec, build_policy, build_trainer
 from ..evaluation.layer_choice import LayerScore, report_choice
 from ..models.loading import ModelSpec
 from ..runs.key import run_key
+from ..runs.read import SELECT_LAYER as FOLDER
 from ..runs.read import Run, load_run
 from . import predict
 
 log = logging.getLogger(__name__)
+
+TO_BE_CHOSEN = "?"
+"""In the place of the layer, in what tells one question from another."""
 
 
 def run(
@@ -32,7 +36,9 @@ def run(
     """Predicts the same samples with the stage at each layer; the best mean score wins.
 
     Of equal scores the earlier layer wins, since it prunes the prefill of more layers. The runs are
-    those of `job=predict`: they resume, and are not computed twice.
+    those of `job=predict`: they resume, and are not computed twice. They lie in a folder of their
+    own for each question (model, data, policy and all else but the layer), with what was chosen:
+    among other runs they would look like results, and the next question's choice would replace it.
 
     Args:
         cfg: the root configuration; `model`, `data` and `policy` say what is tried.
@@ -53,16 +59,26 @@ def run(
             "job=select_layer runs layer after layer, which several processes cannot do together: "
             "use one device (trainer=gpu or trainer=cpu)"
         )
-    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     fingerprint = spec.fingerprint()
+    question = question_key(subset, fingerprint, stage)
+    parent = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name / FOLDER
+    folder = parent / question
     finished: list[tuple[int, Run]] = []
     for layer, config in configs.items():
         log.info("layer %d, %d of %d", layer, len(finished) + 1, len(configs))
+        config.paths.output_dir, config.experiment_name = str(parent), question
         predict.run(config)
-        finished.append((layer, load_run(experiment / run_key(config, fingerprint))))
+        finished.append((layer, load_run(folder / run_key(config, fingerprint))))
     tried = [_layer_score(layer, done) for layer, done in finished]
     chosen = max(tried, key=lambda item: (item.score, -item.layer))
-    report_choice(experiment, subset, stage, tried, chosen, finished[0][1])
+    report_choice(folder, subset, stage, tried, chosen, finished[0][1])
+
+
+def question_key(cfg: DictConfig, fingerprint: str, stage: str) -> str:
+    """The key that the runs of one question have but for the layer."""
+    question = copy.deepcopy(cfg)
+    OmegaConf.update(question, f"policy.stages.{stage}.layer", TO_BE_CHOSEN)
+    return run_key(question, fingerprint)
 
 
 def _of_subset(cfg: DictConfig, limit: int, subset_seed: int) -> DictConfig:

@@ -18,6 +18,7 @@ from rich.table import Table
 from ..report.console import table_console
 from ..report.formats import MISSING, number
 from ..runs.directory import RunDirectory, Status
+from ..runs.read import SELECT_LAYER
 
 COLUMNS = ("state", "done", "failed", "remaining", "per s", "left", "updated")
 
@@ -85,12 +86,13 @@ def run(cfg: DictConfig, watch: bool = False, interval: float = 2.0) -> None:
 
 def all_progress(output_dir: Path) -> Iterator[Progress]:
     """Of every run in the experiments of `output_dir`, by name."""
-    for path in sorted(output_dir.glob("*/*/status.json")):
+    patterns = ("*/*/status.json", f"*/{SELECT_LAYER}/*/*/status.json")
+    for path in sorted(path for pattern in patterns for path in output_dir.glob(pattern)):
         run_dir = RunDirectory(path.parent)
         status = run_dir.read_status()
         if status is not None:
             yield Progress(
-                experiment=run_dir.path.parent.name,
+                experiment=str(run_dir.path.parent.relative_to(output_dir)),
                 run=run_dir.path.name,
                 state=state_of(run_dir, status),
                 done=status.done,

@@ -51,6 +51,13 @@ class Family(ABC):
         """The decoder: embeddings in, hidden states out, with `.layers` and `.rotary_emb`."""
         return cast(nn.Module, self.core(model).language_model)
 
+    def check(self, config: Any) -> None:  # noqa: B027 (most families cover all of a type)
+        """Refuse a model of the family's type that is built in a way which it does not cover.
+
+        Raises:
+            ValueError: naming the part.
+        """
+
     @abstractmethod
     def default_layer(self, depth: int) -> int:
         """The layer of IVC-Prune's selection in a model of `depth` decoder layers."""
@@ -61,6 +68,13 @@ class Family(ABC):
         return (
             self.default_layer(config.get_text_config().num_hidden_layers) if own is None else own
         )
+
+    def needs_position_ids(self, config: Any) -> bool:
+        """Whether decoder layers read `position_ids` beside the rotary embedding.
+
+        They are withheld otherwise: FlashAttention takes ids with gaps for packed sequences.
+        """
+        return False
 
     @abstractmethod
     def blocks(self, core: nn.Module, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
@@ -164,13 +178,17 @@ class Family(ABC):
         """
         attention = layer.self_attn
         states = attention.q_proj(layer.input_layernorm(hidden))
-        return rotate(self._heads(states, attention, "q_norm"), rotary)
+        return self.rotate(attention, self._heads(states, attention, "q_norm"), rotary)
 
     def keys(self, layer: Any, hidden: Tensor, rotary: Rotary | None) -> Tensor:
         """Keys of a decoder layer at `hidden` `[B, S, E]`, `[B, H_kv, S, D]`; see `queries`."""
         attention = layer.self_attn
         states = attention.k_proj(layer.input_layernorm(hidden))
-        return rotate(self._heads(states, attention, "k_norm"), rotary)
+        return self.rotate(attention, self._heads(states, attention, "k_norm"), rotary)
+
+    def rotate(self, attention: Any, states: Tensor, rotary: Rotary | None) -> Tensor:
+        """Queries or keys `[B, H, Q, D]` as a layer's attention turns them."""
+        return rotate(states, rotary)
 
     def values(self, layer: Any, hidden: Tensor) -> Tensor:
         """Value vectors of a decoder layer at `hidden` `[B, S, E]`, `[B, H_kv, S, D]`."""

@@ -16,12 +16,25 @@ PUBLISHED_LAYERS = {32: 16}
 """Selection layer by depth in the published code (7B); the paper's text says 15."""
 
 
+SQUARE_TOWERS = ("clip_vision_model", "siglip_vision_model")
+"""Vision towers whose images are squares of one size."""
+
+
 class Llava(Family):
     """One row per image. `xy` speaks of the square that the image processor cuts out."""
 
     name = "llava"
     model_types = ("llava",)
     spare_layers = (0,)
+
+    def check(self, config: Any) -> None:
+        tower = config.vision_config.model_type
+        if tower not in SQUARE_TOWERS:
+            raise ValueError(
+                f"this model is of type 'llava' with the vision tower {tower!r}"
+                f"{' (Pixtral)' if tower == 'pixtral' else ''}, whose images are no squares of one "
+                f"size: the family 'llava' knows {', '.join(SQUARE_TOWERS)}"
+            )
 
     def default_layer(self, depth: int) -> int:
         """As published for 32 layers; else half of the depth (inferred)."""

@@ -11,21 +11,32 @@ from torch import nn
 from ..checks import one_line
 from .base import Family
 from .deepseek_vl2 import DeepseekVL2
+from .glm4v import Glm4v
+from .idefics3 import Idefics3
 from .internvl.family import InternVL
 from .llava import Llava
+from .llava_next import LlavaNext
 from .llava_onevision.family import LlavaOnevision
+from .mistral3 import Mistral3
+from .paddleocr_vl import PaddleOcrVL
 from .qwen.qwen2_5_vl import Qwen25VL
 from .qwen.qwen2_vl import Qwen2VL
-from .qwen.qwen3_vl import Qwen3VL
+from .qwen.qwen3_vl import Qwen3VL, Qwen3VLMoe
 
 FAMILIES: tuple[Family, ...] = (
     DeepseekVL2(),
+    Glm4v(),
+    Idefics3(),
     InternVL(),
     Llava(),
+    LlavaNext(),
     LlavaOnevision(),
+    Mistral3(),
+    PaddleOcrVL(),
     Qwen25VL(),
     Qwen2VL(),
     Qwen3VL(),
+    Qwen3VLMoe(),
 )
 """Of this package; sorted by name."""
 

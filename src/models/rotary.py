@@ -35,3 +35,14 @@ def rotate(states: Tensor, rotary: Rotary | None) -> Tensor:
     first, second = turning.chunk(2, dim=-1)
     turned = turning * cos + torch.cat([-second, first], dim=-1) * sin
     return torch.cat([turned, fixed], dim=-1) if fixed.shape[-1] else turned
+
+
+def rotate_pairs(states: Tensor, rotary: Rotary | None) -> Tensor:
+    """Rotary embedding of neighbouring dimensions (even, odd); shapes as in `rotate`."""
+    if rotary is None:
+        return states
+    cos, sin = (x[:, None] for x in rotary)
+    turning, fixed = states[..., : cos.shape[-1]], states[..., cos.shape[-1] :]
+    even, odd = turning[..., ::2], turning[..., 1::2]
+    turned = turning * cos + torch.stack([-odd, even], dim=-1).flatten(-2) * sin
+    return torch.cat([turned, fixed], dim=-1) if fixed.shape[-1] else turned

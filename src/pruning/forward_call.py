@@ -24,10 +24,12 @@ class ForwardCall:
         attention_mask: Any,
         positions: Tensor,
         rotary: Callable[[Tensor, Tensor], Rotary],
+        needs_ids: bool = False,
     ) -> None:
         self.prefill: Prefill | None = None
         self._cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
+        self._needs_ids = needs_ids
         self._masks = MaskFactory(config)
         self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
         self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
@@ -47,7 +49,8 @@ class ForwardCall:
     def for_cache(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The layer's keyword arguments, with a mask that fits a cache that lost tokens.
 
-        Position ids are withheld there: FlashAttention takes ids with gaps for packed sequences.
+        Position ids are withheld there, but from layers that read them: FlashAttention takes ids
+        with gaps for packed sequences.
         """
         layer = self._layer(index)
         if layer is None:
@@ -57,7 +60,17 @@ class ForwardCall:
         if not layer.altered:
             return kwargs
         mask = self._masks.mask(hidden, past, layer.valid)
-        return {**kwargs, "attention_mask": mask, "position_ids": None}
+        return {**kwargs, "attention_mask": mask, "position_ids": self._ids(layer, hidden)}
+
+    def _ids(self, layer: PrunedLayer, hidden: Tensor) -> Tensor | None:
+        if not self._needs_ids:
+            return None
+        positions = self._positions if self.prefill is None else self.prefill.positions
+        positions = positions.to(hidden.device)
+        reassigned = self.prefill is not None and self.prefill.reassigned
+        if layer.shift is None or reassigned:
+            return positions
+        return positions - layer.shift.to(hidden.device)[:, None]
 
     def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
         """The rotary embedding at contiguous positions; layers alike share it."""

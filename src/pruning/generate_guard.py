@@ -1,60 +1,112 @@
-"""What `generate` must not be asked for while tokens are pruned, found out before it runs."""
+"""What a model must not be asked to generate inside a prune block, found out before it runs."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from torch import Tensor, nn
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from .cache_names import given_cache
+from .hooks import Override
 
-ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")
+ASSISTED = ("assistant_model", "use_mtp", "prompt_lookup_num_tokens", "assistant_early_exit")
+CONTINUOUS = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
+
+Around = Callable[[Mapping[str, Any]], AbstractContextManager[None]]
+"""Given the arguments of `generate` by name: what it runs in."""
 
 
-class GenerateGuard:
-    """Checks the arguments of `model.generate` from `install` until `remove`.
+def guarded_generation(model: nn.Module, around: Around) -> ExitStack:
+    """Lets `model.generate` run inside of `around`, until the stack that it returns is closed.
 
-    The check sits on the instance, in front of the method of its class, which stays as it is.
+    Continuous batching is refused, and models without `generate` (a bare backbone) have nothing to
+    guard. All this sits on the instance, in front of the methods of its class.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._installed = False
-        self._own: Any = None
-
-    def install(self) -> None:
-        """Models without `generate` (a bare backbone) have nothing to guard."""
-        original = getattr(self._model, "generate", None)
-        if original is None:
-            return
-        self._own = vars(self._model).get("generate")
-
-        @functools.wraps(original)
-        def generate(*args: Any, **kwargs: Any) -> Any:
-            check_generate(self._model.generation_config, _named(args, kwargs))
+    def generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with around(_named(args, kwargs)):
             return original(*args, **kwargs)
 
-        self._model.generate = generate
-        self._installed = True
-
-    def remove(self) -> None:
-        """What the instance had in the place of its class's method, if anything, is back."""
-        if not self._installed:
-            return
-        self._installed = False
-        if self._own is None:
-            del self._model.generate
-        else:
-            self._model.generate = self._own
+    with ExitStack() as stack:
+        for name in ("generate", *CONTINUOUS):
+            if hasattr(model, name):
+                call = generate if name == "generate" else _refuse_continuous
+                stack.callback(Override(model, name, call).remove)
+        return stack.pop_all()
 
 
 def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of `generate`, with its second positional one by name."""
-    positional = {"generation_config": args[1]} if len(args) > 1 else {}
-    return {**positional, **kwargs}
+    """The keyword arguments of `generate`, with its first two positional ones by name."""
+    return {**dict(zip(("inputs", "generation_config"), args, strict=False)), **kwargs}
+
+
+def _refuse_continuous(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    raise ValueError(
+        "continuous batching (generate_batch and its manager) packs prompts into paged caches, "
+        "which tokens cannot be dropped from: call generate with a left-padded batch inside a "
+        "prune block"
+    )
+
+
+def prompt_ids(kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The prompts among the arguments of `generate`, long `[B, S]`, or None."""
+    for name in ("input_ids", "inputs"):
+        ids = kwargs.get(name)
+        if isinstance(ids, Tensor) and ids.dim() == 2 and not ids.is_floating_point():
+            return ids
+    return None
+
+
+def ids_of_embeddings(embeddings: Tensor | None, prompts: Tensor | None) -> Tensor | None:
+    """What `generate` was given beside the embeddings of its prompts, for each sequence.
+
+    Args:
+        embeddings: `[B, S, E]` that the model was called with, or None.
+        prompts: the prompts of `generate`, long `[b, S]`, or None outside of it.
+
+    Returns:
+        long `[B, S]`, where B is a multiple of b: beams follow one another. None where the
+        embeddings are not those of the prompts, as in decoding.
+    """
+    if embeddings is None or prompts is None or embeddings.shape[1] != prompts.shape[1]:
+        return None
+    repeats, rest = divmod(len(embeddings), len(prompts))
+    return None if rest else prompts.repeat_interleave(repeats, dim=0)
+
+
+def check_padding(default: Any, kwargs: Mapping[str, Any]) -> None:
+    """Refuse prompts whose padding stands where their continuation belongs.
+
+    Without a mask, transformers takes padding tokens for padding where they end no answer.
+
+    Args:
+        default: the model's generation configuration.
+        kwargs: arguments of `generate` by name.
+
+    Raises:
+        ValueError: naming the samples.
+    """
+    mask, ids = kwargs.get("attention_mask"), prompt_ids(kwargs)
+    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1]:
+        padded = mask[:, -1] == 0
+    elif mask is None and ids is not None and ids.shape[1]:
+        pad, ends = (_option(default, kwargs, name) for name in ("pad_token_id", "eos_token_id"))
+        if pad is None or pad in (ends if isinstance(ends, list | tuple) else [ends]):
+            return
+        padded = ids[:, -1] == pad
+    else:
+        return
+    if padded.any():
+        samples = ", ".join(map(str, padded.nonzero()[:, 0].tolist()))
+        raise ValueError(
+            f"the prompts are padded on the right (samples {samples} end in padding), so generate "
+            "would go on from padding: call the processor with padding_side='left', or set "
+            "processor.tokenizer.padding_side = 'left'"
+        )
 
 
 def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:
@@ -62,15 +114,14 @@ def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:
 
     Args:
         default: the model's generation configuration.
-        kwargs: keyword arguments of `generate`.
+        kwargs: arguments of `generate` by name.
 
     Raises:
         ValueError: naming the argument, why it cannot work, and the way out.
     """
-    config = kwargs.get("generation_config") or default
 
     def option(name: str) -> Any:
-        return kwargs.get(name, getattr(config, name, None))
+        return _option(default, kwargs, name)
 
     if option("use_cache") is False:
         raise ValueError(
@@ -94,6 +145,12 @@ def check_generate(default: Any, kwargs: Mapping[str, Any]) -> None:
             "storage: pruning needs the default dynamic cache, so leave it unset"
         )
     _check_cache(given_cache(kwargs))
+
+
+def _option(default: Any, kwargs: Mapping[str, Any], name: str) -> Any:
+    """An option of generation: as given, else of the given configuration, else the model's."""
+    config = kwargs.get("generation_config") or default
+    return kwargs.get(name, getattr(config, name, None))
 
 
 def _check_cache(cache: Cache | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from .repack import Repack
 
@@ -85,6 +85,28 @@ def stored_length(layer: Any) -> int:
     if not layer.is_initialized or layer.keys.numel() == 0:
         return 0
     return int(layer.keys.shape[-2])
+
+
+def check_caches(config: Any) -> None:
+    """Refuse a decoder some of whose layers cache anything but every token.
+
+    Args:
+        config: of the decoder.
+
+    Raises:
+        ValueError: naming the kind of layer.
+    """
+    layers = DynamicCache(config=config).layers
+    others = [i for i, layer in enumerate(layers) if type(layer) is not DynamicLayer]
+    if others:
+        kind = type(layers[others[0]]).__name__
+        window = getattr(config, "sliding_window", None)
+        what = f"attends in a sliding window of {window} tokens" if window else f"has a {kind}"
+        raise ValueError(
+            f"the text model ({config.model_type}) {what} in {len(others)} of its "
+            f"{config.num_hidden_layers} layers, from layer {others[0]} on: pruning needs layers "
+            "of full attention, whose caches hold every token; use policy none, or another model"
+        )
 
 
 def prunable_layers(cache: Cache, depth: int, valid: Tensor | None) -> list[PrunedLayer]:

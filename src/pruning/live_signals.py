@@ -13,6 +13,7 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..tokens.attention import AttentionInputs, Queries
 from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
+from .offloaded import weights_at_hand
 from .repack import Repack
 from .vision import VisionRecord
 
@@ -170,12 +171,14 @@ class LiveSignals:
 
     def next_values(self) -> Tensor:
         source = self.next.where_it_runs()
-        values = self.family.values(source.layer, source.hidden)
+        with weights_at_hand(source.layer):
+            values = self.family.values(source.layer, source.hidden)
         return values.to(self.next.hidden.device)
 
     def sequence_values(self) -> tuple[Tensor, Tensor]:
         cache = _ran(self.previous_cache, "values")
-        values = self.family.cached_values(cache.layer, *cache.stored())
+        with weights_at_hand(cache.layer):
+            values = self.family.cached_values(cache.layer, *cache.stored())
         return values[:, :, cache.past :].to(self.next.hidden.device), self.valid_mask
 
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
@@ -202,8 +205,9 @@ class LiveSignals:
             source = _ran(self.previous, "attention")
             cache = _ran(self.previous_cache, "attention")
         source = source.where_it_runs()
-        asking = self._queries(source, queries, rope)
-        keys = self._keys(source, cache, layer == "previous", rope)
+        with weights_at_hand(source.layer):
+            asking = self._queries(source, queries, rope)
+            keys = self._keys(source, cache, layer == "previous", rope)
         past = keys.shape[2] - self.next.hidden.shape[1]
         valid = self.valid_mask.to(keys.device)
         if past:

@@ -44,6 +44,7 @@ class Prefill:
         self._previous: LayerInput | None = None
         self._make_rotary = given.rotary
         self._shift: Tensor | None = None
+        self._reassigned: Tensor | None = None
         self._kept_by_stage: dict[str, list[int]] = {}
         self._tokens = input_tokens(given, frequencies) if given.blocks else None
         self._before = self._tokens
@@ -54,6 +55,11 @@ class Prefill:
     def valid(self) -> Tensor | None:
         """Real tokens of the current sequence, bool `[B, S]`, or None for all."""
         return self._sequence.valid
+
+    @property
+    def positions(self) -> Tensor:
+        """Position ids of the current sequence on the first rotary axis, long `[B, S]`."""
+        return self._sequence.positions if self._reassigned is None else self._reassigned
 
     @property
     def reassigned(self) -> bool:
@@ -270,7 +276,7 @@ class Prefill:
         if earlier is not None:
             first = first - earlier[:, None]
         positions = first + (real.cumsum(dim=1) - 1).clamp(min=0)
-        self._shift = logical[:, -1] - positions[:, -1]
+        self._shift, self._reassigned = logical[:, -1] - positions[:, -1], positions
         return self._make_rotary(hidden, positions)
 
     def _n_real(self, counts: Sequence[int]) -> list[int]:
@@ -286,6 +292,12 @@ class Prefill:
         return kept
 
     # Result ------------------------------------------------------------------------------------
+
+    def text_left(self) -> tuple[Tensor, Tensor] | None:
+        """Text of the input, bool `[B, S]`, and of what is left; None where nothing was pruned."""
+        if self._input is None or self._sequence.rotary is None:
+            return None
+        return self._input.text.all, self._sequence.text.all
 
     def statistics(self) -> PrefillStatistics:
         """What the caches hold of this prefill, once every layer has run."""

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
 
 from ..models.base import Family
 from ..models.blocks import Block
+from ..models.wrappers import unwrapped
 from ..policy import BoundPolicy
 from ..tokens.visual import FROM_VISION_TOWER
 from .annotation import Boxes, check_boxes
 from .cache_names import given_cache, with_cache
+from .checkpointing import is_checkpointed, refuse_checkpointing
+from .conversations import Conversations
+from .decoder_input import axis_positions, of_sequences
+from .eager import uncompiled
 from .forward_call import ForwardCall
-from .generate_guard import GenerateGuard
+from .generate_guard import (
+    check_generate,
+    check_padding,
+    guarded_generation,
+    ids_of_embeddings,
+    prompt_ids,
+)
+from .hooks import Override, add_after, add_before, is_pruned
+from .losses import PrunedLoss
+from .one_thread import OneThread
 from .prefill import Prefill
 from .prefill_input import PrefillInput
 from .statistics import PrefillStatistics
 from .vision import VisionRecorder
 
-T = TypeVar("T")
-
-_ACTIVE = "_ivcprune_active"
+_PROMPTS = ("input_ids", "inputs_embeds")
 
 
 class Pruner:
@@ -48,7 +59,7 @@ class Pruner:
         self.stats: PrefillStatistics | None = None
         self._on_prefill = on_prefill
         self._policy, self._family = policy, family
-        self._guard = GenerateGuard(model)
+        self._model = model
         self._core = family.core(model)
         self._decoder: Any = family.text_model(model)
         self._layers = family.layers(model)
@@ -59,9 +70,15 @@ class Pruner:
         self._vision = None
         if policy.needs & FROM_VISION_TOWER:
             self._vision = VisionRecorder(family, self._core, policy.needs)
-        self._handles: list[RemovableHandle] = []
+        self._block = ExitStack()
+        self._one_thread = OneThread()
+        self._conversations = Conversations(self._core)
+        self._loss = PrunedLoss()
+        self._prompts: Tensor | None = None
         self._inputs: dict[str, Any] = {}
         self._forward: ForwardCall | None = None
+        self._n_calls = 0
+        self._entered: set[int] = set()
 
     @property
     def layers(self) -> dict[str, int]:
@@ -89,46 +106,78 @@ class Pruner:
     # Hooks -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Pruner:
-        if hasattr(self._core, _ACTIVE):
+        if is_pruned(self._core):
             raise RuntimeError(
                 "prune: a prune block is already active on this model; leave it first, and combine "
                 "selectors (Union, TopUp) rather than blocks"
             )
-        setattr(self._core, _ACTIVE, True)
-        self._add(self._core, self._before_core)
-        self._add(self._decoder, self._before_decoder)
-        for index, layer in enumerate(self._layers):
-            self._add(layer, partial(self._before_layer, index))
-            after = partial(self._after_layer, index)
-            self._handles.append(layer.register_forward_hook(after))
-        if self._vision is not None:
-            self._handles += self._vision.install()
-        self._handles.append(self._decoder.register_forward_hook(self._after_decoder))
-        if self._policy.stages:
-            self._guard.install()
+        with ExitStack() as block:
+            block.callback(self._forget_call)
+            block.enter_context(uncompiled())
+            self._add_hooks(block)
+            block.push(guarded_generation(self._model, self._generating))
+            if self._policy.stages and self._core is not self._model:
+                own = "_loss_function"
+                loss = Override(self._model, "loss_function", self._loss.compute, own)
+                block.callback(loss.remove)
+            self._block = block.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._guard.remove()
-        self._inputs, self._forward = {}, None
-        delattr(self._core, _ACTIVE)
+        self._block.close()
 
-    def _add(self, module: nn.Module, hook: Any) -> None:
-        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    def _forget_call(self) -> None:
+        self._inputs, self._forward = {}, None
+        self._loss.forget()
+
+    def _add_hooks(self, block: ExitStack) -> None:
+        """The hooks of the walk, each to be removed when the block ends."""
+
+        for index, layer in enumerate(self._layers):
+            add_before(block, layer, partial(self._before_layer, index))
+            add_after(block, layer, partial(self._after_layer, index))
+        for module, call in [] if self._vision is None else self._vision.hooks():
+            add_before(block, module, call)
+        add_before(block, self._core, self._before_core)
+        add_before(block, self._decoder, self._before_decoder)
+        add_after(block, self._decoder, self._after_decoder)
+        add_after(block, self._core, self._after_core, always=True)
+
+    @contextmanager
+    def _generating(self, arguments: Mapping[str, Any]) -> Iterator[None]:
+        """Around `generate`: what it is asked for can work, and what it ran was pruned."""
+        config = self._model.generation_config
+        if self._policy.stages:
+            check_generate(config, arguments)
+        check_padding(config, arguments)
+        with self._one_thread.generating():
+            ids = self._prompts = prompt_ids(arguments)
+            self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
+            n_calls = self._n_calls
+            try:
+                yield
+            finally:
+                self._prompts = None
+            if self._n_calls == n_calls:
+                raise RuntimeError(_passed_by("generate ran the model"))
 
     # The walk of a forward call ----------------------------------------------------------------
 
     def _before_core(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         """Remember input ids and image sizes: the decoder only sees embeddings."""
-        self._inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
-        self._forward = None
+        self._one_thread.begin()
+        self._forget_call()
+        inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+        if inputs.get("input_ids") is None:
+            inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
+        self._inputs = inputs
+        given = next((x for x in map(inputs.get, _PROMPTS) if x is not None), ())
+        self._conversations.go_on(given_cache(kwargs), len(given))
 
     def _before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Find the visual tokens of a prefill, and see to it that there is a cache."""
         inputs, self._inputs = self._inputs, {}
+        self._n_calls, self._entered = self._n_calls + 1, set()
         cache = given_cache(kwargs)
         past = 0 if cache is None else cache.get_seq_length()
         embeddings = kwargs.get("inputs_embeds")
@@ -141,19 +190,24 @@ class Pruner:
             kwargs.get("position_ids"), self._family.rotary_axes, embeddings, past
         )
         blocks = self._blocks(inputs, positions, past)
-        if (
+        if is_checkpointed(self._layers):
+            if blocks and self._policy.stages:
+                refuse_checkpointing()
+        elif (
             cache is None
             and blocks
             and (self._policy.stages or kwargs.get("use_cache") is not False)
         ):
             cache = DynamicCache(config=self._decoder.config)
-            kwargs = with_cache(kwargs, cache, self._decoder.forward)
+            kwargs = with_cache(kwargs, cache, unwrapped(self._decoder).forward)
         additions: dict[int, Tensor] = {}
         if blocks and self._policy.stages:
             kwargs, additions = self._family.layer_additions(kwargs)
         rotary = partial(self._family.rotary, self._decoder)
         mask = kwargs.get("attention_mask")
-        self._forward = ForwardCall(self._decoder.config, cache, mask, positions, rotary)
+        config = self._decoder.config
+        needs_ids = self._family.needs_position_ids(config)
+        self._forward = ForwardCall(config, cache, mask, positions, rotary, needs_ids)
         if cache is not None and (blocks or past == 0):
             given = PrefillInput(
                 blocks=blocks,
@@ -161,9 +215,9 @@ class Pruner:
                 positions=positions,
                 attention_mask=mask,
                 cache=cache,
-                seeds=_of_sequences(self._seeds, embeddings),
+                seeds=of_sequences(self._seeds, embeddings),
                 rotary=rotary,
-                boxes=None if self._boxes is None else _of_sequences(self._boxes, embeddings),
+                boxes=None if self._boxes is None else of_sequences(self._boxes, embeddings),
                 vision=None if self._vision is None else self._vision.take,
                 additions=additions,
             )
@@ -172,6 +226,7 @@ class Pruner:
             )
         if positions.shape[-1] > 1 or past == 0:  # not a step of decoding
             self._seeds, self._boxes = (), None
+            self._conversations.remember(cache, positions, mask, past)
         return args, kwargs
 
     def _blocks(self, inputs: dict[str, Any], positions: Tensor, past: int) -> list[Block]:
@@ -181,8 +236,9 @@ class Pruner:
             return self._family.blocks(self._core, inputs, positions)
         if self._policy.stages:
             raise ValueError(
-                "inputs_embeds came without input_ids and without mm_token_type_ids, so nothing "
-                "tells which tokens are visual: pass mm_token_type_ids [batch, length] as well"
+                "inputs_embeds came without anything that tells which tokens are visual: to "
+                "generate, pass input_ids beside inputs_embeds; to the model itself, pass "
+                "mm_token_type_ids [batch, length]"
             )
         return []
 
@@ -192,6 +248,7 @@ class Pruner:
         """Run the stage of this layer, if any; give the layer what is left, and its own mask."""
         if self._forward is None:
             return None
+        self._entered.add(index)
         hidden, *rest = args
         kwargs = self._forward.shifted(index, hidden, kwargs)
         if self._forward.prefill is not None:
@@ -205,39 +262,24 @@ class Pruner:
 
     def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
         forward, self._forward = self._forward, None
+        if missed := len(self._layers) - len(self._entered):
+            raise RuntimeError(_passed_by(f"the decoder ran {missed} of its layers"))
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
             if self._on_prefill is not None:
                 self._on_prefill(self.stats)
+            self._loss.expect(forward.prefill.text_left())
+
+    def _after_core(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Also after an exception, which leaves no output."""
+        self._one_thread.end()
+        if output is not None and self._inputs:
+            raise RuntimeError(_passed_by("the model ran its decoder"))
 
 
-def _of_sequences(of_samples: Sequence[T], embeddings: Tensor) -> list[T]:
-    """What is known of each sample for each sequence: beams of a sample follow one another.
-
-    Raises:
-        ValueError: the number of sequences is no multiple of the number of samples.
-    """
-    batch = len(embeddings)
-    if of_samples and batch % len(of_samples):
-        raise ValueError(
-            f"identify or annotate spoke of {len(of_samples)} samples, but the batch has {batch} "
-            "sequences: give one entry for each sample"
-        )
-    return [item for item in of_samples for _ in range(batch // len(of_samples))]
-
-
-def axis_positions(position_ids: Tensor | None, axes: int, embeddings: Tensor, past: int) -> Tensor:
-    """Position ids on each rotary axis, long `[A, B, S]`, from what a decoder is given.
-
-    Args:
-        position_ids: `[A, B, S]`, `[1 + A, B, S]` with text positions first, `[B, S]`, or None.
-        axes: A.
-        embeddings: `[B, S, E]`.
-        past: tokens seen before.
-    """
-    batch, length = embeddings.shape[:2]
-    if position_ids is None:
-        position_ids = torch.arange(past, past + length, device=embeddings.device)[None]
-    if position_ids.dim() == 3:
-        position_ids = position_ids[-axes:]
-    return position_ids.expand(axes, batch, length)
+def _passed_by(what: str) -> str:
+    return (
+        f"{what} without prune's hooks, so nothing would be pruned: modules that were exported, "
+        "replaced inside the block or called by their `forward` have none; open the block on the "
+        "model as it is called"
+    )

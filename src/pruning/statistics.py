@@ -48,8 +48,10 @@ class PrefillStatistics:
 
     Attributes:
         n_visual: visual tokens of each sequence before pruning.
-        kept: sequence indices, of the padded input, of the visual tokens kept after the last stage,
-            ascending; one long tensor per sequence.
+        kept: for each sequence b the columns of `input_ids[b]`, padding included, whose visual
+            tokens are left after the last stage, ascending, one long tensor each:
+            `input_ids[b, kept[b]]` are image tokens. They are no numbers among the visual tokens,
+            and of a later turn they count from its first new token; `kept_maps` has the grids.
         kept_by_stage: visual tokens that each stage kept, per sequence; what earlier stages added
             is among them, what it adds itself is not.
         n_added: tokens that stages added and that are left after the last one, per sequence.

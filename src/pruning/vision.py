@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..models.base import Family
 from ..models.vision_towers.base import AttentionInput, TowerCall, VisionTower
@@ -89,7 +88,7 @@ class VisionRecorder:
     """
 
     def __init__(self, family: Family, core: nn.Module, needs: frozenset[Signal]) -> None:
-        """A recorder that is not installed yet.
+        """A recorder that is not at work yet.
 
         Args:
             core: the module that `Family.core` returns.
@@ -102,8 +101,8 @@ class VisionRecorder:
         self._needs = needs
         self._calls: deque[TowerCall] = deque(maxlen=_KINDS)
 
-    def install(self) -> list[RemovableHandle]:
-        """Hooks on the tower, and on those of its layers that `needs` speaks of."""
+    def hooks(self) -> list[tuple[nn.Module, Any]]:
+        """Pre-hooks for the tower, and for those of its layers that `needs` speaks of."""
         self._calls.clear()
         tower = self._tower
         hooks: list[tuple[nn.Module, Any]] = [(tower.module, self._begin)]
@@ -112,7 +111,7 @@ class VisionRecorder:
         for signal, depth in _DEPTHS.items():
             if signal in self._needs:
                 hooks.append((tower.attention[depth], partial(self._keep_attention, depth)))
-        return [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in hooks]
+        return hooks
 
     def take(self, tokens: VisualTokens) -> VisionRecord | None:
         """The record of the pictures that a prefill shows, which is then forgotten.

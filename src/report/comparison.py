@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ..runs.grouping import comparable, describe_setting, label_runs
+from ..runs.grouping import comparable, describe_setting
 from ..runs.read import Run, Score
+from .labels import RunLabel, label_runs
 from .paired import Difference, mean_difference, paired_differences
 
 
@@ -32,7 +33,7 @@ class Entry:
     """One row of the table: a run beside the vanilla run of its group.
 
     Attributes:
-        label: the policy, with the settings that tell it from other runs of that policy.
+        name: the policy, and the settings that tell it from other runs of that policy.
         cells: by task; a task without samples in this run is missing.
         kv_relative: percent of the vanilla KV cache.
         average: mean over tasks of `Cell.relative`.
@@ -41,12 +42,16 @@ class Entry:
     """
 
     run: Run
-    label: str
+    name: RunLabel
     cells: dict[str, Cell]
     kv_relative: float | None
     average: float | None
     difference: Difference | None
     average_rank: int | None = None
+
+    @property
+    def label(self) -> str:
+        return self.name.text
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Comparison:
     @property
     def vanilla(self) -> Entry | None:
         return next((entry for entry in self.entries if entry.run.is_vanilla), None)
+
+    def unit(self, task: str) -> str:
+        """Of the scores of a task, "%" where the benchmark has none of its own."""
+        units = [entry.run.units[task] for entry in self.entries if task in entry.run.units]
+        return units[0] if units else "%"
 
     @property
     def n(self) -> int:
@@ -81,14 +91,14 @@ def _compare(runs: Sequence[Run]) -> Comparison:
     entries.sort(key=lambda entry: (not entry.run.is_vanilla, -_mean_score(entry.run), entry.label))
     first = runs[0]
     return Comparison(
-        first.model, first.data, describe_setting(first), tasks, _ranked(entries, tasks)
+        first.model, first.data, describe_setting(runs), tasks, _ranked(entries, tasks)
     )
 
 
-def _entry(run: Run, label: str, vanilla: Run | None) -> Entry:
+def _entry(run: Run, name: RunLabel, vanilla: Run | None) -> Entry:
     if vanilla is None:
         cells = {task: Cell(score) for task, score in run.shown.items()}
-        return Entry(run, label, cells, None, None, None)
+        return Entry(run, name, cells, None, None, None)
     pairs = {} if run is vanilla else paired_differences(run.samples(), vanilla.samples())
     cells = {}
     for task, score in run.shown.items():
@@ -98,7 +108,7 @@ def _entry(run: Run, label: str, vanilla: Run | None) -> Entry:
     relatives = [cell.relative for cell in cells.values() if cell.relative is not None]
     return Entry(
         run=run,
-        label=label,
+        name=name,
         cells=cells,
         kv_relative=_percent(run.kv_bytes, vanilla.kv_bytes),
         average=fmean(relatives) if relatives else None,

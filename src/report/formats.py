@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,6 +63,36 @@ def mark(difference: Difference | None) -> str:
     if difference is None or not difference.significant:
         return ""
     return "▲" if difference.value > 0 else "▼"
+
+
+def kept(row: Mapping[str, Any]) -> str:
+    """How many tokens of a sample its picture shows as kept, e.g. "27 of 54 tokens".
+
+    A picture shows what the last stage left; of several stages each is named. The average over
+    layers, by which policies are compared, is told where it is another share.
+    """
+    stages = json.loads(row["kept_by_stage"] or "{}")
+    return kept_of(row["n_kept"], row["n_visual"], stages, row["average_tokens"])
+
+
+def kept_of(left: int, before: int, by_stage: Mapping[str, int], average: float | None) -> str:
+    """As `kept`.
+
+    Args:
+        average: share of the visual tokens in the cache, mean over layers, in [0, 1].
+    """
+    told = f"{left} of {before} tokens"
+    if len(by_stage) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in by_stage.items())
+        told += f" after the last of {len(by_stage)} stages ({each})"
+    if average is None or abs(left - average * before) < 0.5:
+        return told
+    return f"{told}; {over_layers(average)}"
+
+
+def over_layers(average: float | None) -> str:
+    """E.g. "50.0 % on average over layers"."""
+    return f"{share(average)} on average over layers"
 
 
 def differing_readings(

@@ -12,13 +12,14 @@ from itertools import chain, zip_longest
 from PIL import Image
 
 from ..runs.read import Row
+from . import formats
 from .comparison import Comparison, Entry
 from .overlay import draw_overlay
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What one policy made of one sample; `image` is a data URI."""
+    """What one policy made of one sample; `image`, a data URI, shows what its last stage left."""
 
     policy: str
     prediction: str
@@ -77,7 +78,7 @@ def _tile(entry: Entry, row: Row, tokens: Row) -> Tile:
         policy=entry.label,
         prediction=row["prediction"],
         correct=bool(row["score"]),
-        kept=f"{row['n_kept']} of {row['n_visual']} tokens",
+        kept=formats.kept(row),
         image=_data_uri(overlay),
     )
 

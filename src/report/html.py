@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from . import formats
 from .comparison import Comparison
 from .gallery import Exhibit, draw_gallery
-from .plots import SPREAD, Plot, draw_plots
+from .plots import Plot, draw_plots
+from .spread import SPREAD
 from .table import notes
 
 

@@ -1,16 +1,18 @@
-"""Which runs may be compared, and what tells them apart."""
+"""Which runs may be compared, and what they share."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from .read import TRIAL, Run
+from .settings import canonical, choices_of, flatten
 
 ORIGINS = ("ivcprune", "weights")
 """Entries of `env.json` that results depend on: package version, fingerprint of the weights."""
+AVERAGE = "policy.average_tokens"
+SET = ("policy.", "model.", "seed", "attention", "generation")
+"""How the names of settings begin that comparable runs share and that are none of the data's."""
 
 
 def comparable(runs: Iterable[Run]) -> list[list[Run]]:
@@ -23,7 +25,7 @@ def comparable(runs: Iterable[Run]) -> list[list[Run]]:
         components = [run.config.get("model"), run.config.get("data")]
         origins = [run.environment.get(name) for name in ORIGINS]
         judge = (run.judge or {}).get("name")
-        groups[_canonical(run.model, run.data, components, origins, judge)].append(run)
+        groups[canonical(run.model, run.data, components, origins, judge)].append(run)
     return sorted(groups.values(), key=lambda group: -max(run.finished for run in group))
 
 
@@ -31,53 +33,43 @@ def same_but_for_data(run: Run) -> str:
     """What a run shares with runs of other benchmarks that may be put together with it."""
     origins = [run.environment.get(name) for name in ORIGINS]
     judge = (run.judge or {}).get("name")
-    return _canonical(run.model, run.config.get("model"), _choices(run), origins, judge)
+    return canonical(run.model, run.config.get("model"), choices_of(run), origins, judge)
 
 
-def label_runs(runs: Sequence[Run]) -> dict[str, str]:
-    """By run key: the policy, and where several runs share it, the settings that differ."""
-    by_policy: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        by_policy[run.policy].append(run)
-    labels = {}
-    for policy, members in by_policy.items():
-        choices = [_choices(run) for run in members]
-        names = sorted({name for choice in choices for name in choice})
-        differing = [name for name in names if len({_canonical(c.get(name)) for c in choices}) > 1]
-        for run, choice in zip(members, choices, strict=True):
-            details = ", ".join(f"{name}={choice.get(name)}" for name in differing)
-            labels[run.key] = f"{policy} ({details})" if details else policy
-    return labels
+def describe_setting(runs: Sequence[Run]) -> str:
+    """What the runs of a group share, in words, e.g. "split=test, limit=400, ivcprune=0.1.0".
 
-
-def describe_setting(run: Run) -> str:
-    """What the runs of a group share, in words, e.g. "split=test, limit=400, ivcprune=0.1.0"."""
-    data = _flatten(run.config.get("data"))
-    origins = {
-        name: str(run.environment[name]).removeprefix("sha256:")[:8]
-        for name in ORIGINS
-        if name in run.environment
-    }
-    trial = [TRIAL] if run.is_trial else []
+    After the data's settings come those that the command line of every run set, and the average of
+    tokens that all pruned runs were brought to.
+    """
+    first = runs[0]
+    data = flatten(first.config.get("data"))
     shown = {k: v for k, v in data.items() if k not in ("_target_", "name") and v is not None}
-    return ", ".join([*trial, *(f"{name}={value}" for name, value in (shown | origins).items())])
+    origins = {
+        name: str(first.environment[name]).removeprefix("sha256:")[:8]
+        for name in ORIGINS
+        if name in first.environment
+    }
+    settings = shown | _average(runs) | _set_for_all(runs) | origins
+    trial = [TRIAL] if first.is_trial else []
+    return ", ".join([*trial, *(f"{name}={value}" for name, value in settings.items())])
 
 
-def _choices(run: Run) -> dict[str, Any]:
-    """The settings in which runs of one group may differ, by dotted name."""
-    settings = {"": run.config.get("policy")}
-    return _flatten(settings | {name: run.config.get(name) for name in ("seed", "attention")})
+def _average(runs: Sequence[Run]) -> dict[str, object]:
+    policies = [run.config.get("policy") or {} for run in runs if not run.is_vanilla]
+    shares = {policy.get("average_tokens") for policy in policies}
+    share = shares.pop() if len(shares) == 1 else None
+    return {} if share is None else {AVERAGE: share}
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted name."""
-    if not isinstance(tree, dict):
-        return {prefix: tree} if prefix else {}
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        leaves |= _flatten(value, ".".join(part for part in (prefix, str(name)) if part))
-    return leaves
-
-
-def _canonical(*parts: Any) -> str:
-    return json.dumps(parts, sort_keys=True, default=str)
+def _set_for_all(runs: Sequence[Run]) -> dict[str, str]:
+    """Overrides of all runs that results depend on, but for the data's, which are shown anyway."""
+    common = dict.fromkeys(runs[0].overrides)
+    for run in runs[1:]:
+        common = {override: None for override in common if override in run.overrides}
+    pairs = [override.lstrip("+").partition("=") for override in common]
+    return {
+        name: value
+        for name, _, value in pairs
+        if name.startswith(SET) and name != AVERAGE and name not in ("policy", "model")
+    }

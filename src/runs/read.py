@@ -11,8 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
+from .swaps import named_by_swaps
+
 TRIAL = "TRIAL of the wiring: bundled model, built-in samples, no result of the models named"
 """What reports say of runs under `smoke=true`."""
+SELECT_LAYER = "select_layer"
+"""Folder in an experiment's for the runs that a layer was chosen by."""
 VANILLA = "none"
 """Name of the policy that prunes nothing."""
 
@@ -43,6 +47,7 @@ class Run:
 
     Attributes:
         folder: its run directory, named by the run key.
+        policy: its name; of one whose selector was swapped, see `named_by_swaps`.
         n: number of samples, failed ones included.
         errors: how many of them failed.
         average_tokens: measured share of the visual tokens in the KV cache, in [0, 1]; None
@@ -59,6 +64,8 @@ class Run:
         judge: what a judge was asked, as in `metrics.json`; None without one.
         config: the resolved configuration.
         environment: `env.json`, what the run was computed with.
+        layers: at which decoder layer each stage acted.
+        overrides: what the command line set.
     """
 
     folder: Path
@@ -76,6 +83,8 @@ class Run:
     units: Mapping[str, str] = field(default_factory=dict)
     judge: Mapping[str, Any] | None = None
     categories: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    layers: Mapping[str, int] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
     published: Figures | None = None
     unread: int | None = None
     reads_as_published: bool = False
@@ -142,9 +151,11 @@ def load_run(folder: Path) -> Run:
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text())
+        config = _read_config(folder / "config.yaml")
+        overrides = _read_lines(folder / "overrides.txt")
         return Run(
             folder=folder,
-            policy=metrics["policy"],
+            policy=named_by_swaps(metrics["policy"], config, overrides),
             model=metrics["model"],
             data=metrics["data"],
             n=metrics["n"],
@@ -152,12 +163,14 @@ def load_run(folder: Path) -> Run:
             average_tokens=metrics["average_tokens"],
             kv_bytes=metrics["kv_bytes_per_sample"],
             scores=_scores(metrics["scores"]),
-            config=_read_config(folder / "config.yaml"),
+            config=config,
             environment=_read_json(folder / "env.json", default={}),
             headline=tuple(metrics.get("headline", ())),
             units=metrics.get("units") or {},
             judge=metrics.get("judge"),
             categories=scores_by_category(metrics.get("categories") or {}),
+            layers=metrics.get("layers") or {},
+            overrides=overrides,
             published=_published(metrics.get("published")),
             unread=metrics.get("unread"),
         )
@@ -190,6 +203,12 @@ def load_runs(experiment: Path) -> list[Run]:
     return [load_run(path.parent) for path in sorted(experiment.glob("*/metrics.json"))]
 
 
+def load_layer_runs(experiment: Path) -> list[Run]:
+    """All finished runs of `job=select_layer` in `experiment`, which are none of its results."""
+    folders = sorted((experiment / SELECT_LAYER).glob("*"))
+    return [run for folder in folders for run in load_runs(folder)]
+
+
 def unfinished_runs(experiment: Path) -> list[str]:
     """Keys of the runs under `experiment` that have started and not finished."""
     started = sorted(path.parent for path in experiment.glob("*/config.yaml"))
@@ -198,6 +217,10 @@ def unfinished_runs(experiment: Path) -> list[str]:
 
 def _read_json(path: Path, default: Any) -> Any:
     return json.loads(path.read_text("utf-8")) if path.exists() else default
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    return tuple(path.read_text("utf-8").splitlines()) if path.exists() else ()
 
 
 def _read_config(path: Path) -> dict[str, Any]:

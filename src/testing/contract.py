@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..selectors import Selector
-from . import live_rules, rules
+from . import live_rules, rules, shapes
 
 Rule = Callable[[Selector], str | None]
 """Tries a selector; says how it breaks the rule, or None. An exception breaks the rule too."""
 
 RULES: Mapping[str, Rule] = {
     "frozen value": rules.frozen_value,
+    "result shape": shapes.result_shape,
     "result dtype": rules.result_dtype,
-    "result shape": rules.result_shape,
     "states": rules.states,
     "declared signals": rules.declared_signals,
     "inputs unchanged": rules.inputs_unchanged,
@@ -54,7 +54,8 @@ def check_selector(selector: Selector) -> None:
     Made-up tokens of a ragged batch come first, then a tiny model with random weights.
 
     Raises:
-        ContractError: names the first broken rule; an exception of the selector is its cause.
+        ContractError: names the first broken rule, and the line of the selector where there is
+            one; an exception of the selector is its cause.
 
     Example:
         >>> check_selector(RandomSelector(keep=0.5))
@@ -63,6 +64,8 @@ def check_selector(selector: Selector) -> None:
         try:
             broken = rule(selector)
         except Exception as error:
-            raise ContractError(name, f"{type(error).__name__}: {error}") from error
+            raise ContractError(
+                name, f"{type(error).__name__}: {error}{shapes.line_of(error)}"
+            ) from error
         if broken is not None:
             raise ContractError(name, broken)

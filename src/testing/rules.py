@@ -60,15 +60,6 @@ def result_dtype(selector: Selector) -> str | None:
     return None
 
 
-def result_shape(selector: Selector) -> str | None:
-    """`select` returns one entry per token, `[R, N]`."""
-    tokens = recorded_tokens(SAMPLES)
-    shape = tuple(decision(selector, tokens).keep.shape)
-    if shape != tokens.shape:
-        return f"select returned shape {shape}: {tokens.shape}, one entry per token, is expected"
-    return None
-
-
 def states(selector: Selector) -> str | None:
     """Merged and added states: one per token, in the model's dtype, finite; origins in the row."""
     return wrong_states_of(selector, recorded_tokens(SAMPLES))

@@ -83,7 +83,8 @@ def test_the_job_writes_its_figures(tmp_path, capsys):
     overrides = ["job=attention_mass", "data.limit=4", "data.size=8", "threads=1"]
     cfg = compose([*overrides, f"paths.output_dir={tmp_path}", f"paths.cache_dir={tmp_path}"])
     build_job(cfg)(cfg)
-    assert "attention per token, asked by: last" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "attention per token, average visual token of the sample = 1; asked by: last" in said
     folder = tmp_path / "attention_mass"
     summaries = json.loads((folder / "attention_mass.json").read_text())
     assert {s["tokens"] for s in summaries} == {"ivc", "random", "border", "first"}

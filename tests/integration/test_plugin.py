@@ -125,6 +125,20 @@ def test_selectors_of_a_folder_can_be_chosen(folder: Path, option: str) -> None:
     assert re.search(r"^ +centre +Tokens near the centre of the image", done.stdout, re.MULTILINE)
 
 
+def test_the_commands_of_the_page_work_as_printed(folder: Path) -> None:
+    """In the folder, with nothing on Python's path but what they put there."""
+    (block,) = re.findall(r"```console\n(\$ export.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    script = re.sub(r"^\$ ", "", block, flags=re.MULTILINE)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(folder.glob("outputs/*/*/metrics.json"))) == 1  # one run, chosen in two ways
+
+
 def test_the_example_of_the_page_keeps_the_contract(folder: Path) -> None:
     run("check.py", cwd=folder, python_path=folder)
 

@@ -112,7 +112,7 @@ def test_positions_without_grids_are_refused(tiny) -> None:
     inputs = batch(processor, ("what", [picture(84, 84)]))
     positions = torch.arange(inputs["input_ids"].shape[1]).expand(3, 1, -1)
     with pytest.raises(
-        ValueError, match="9 visual tokens of sample 0 have position ids of a 9 x 9 grid: pass"
+        ValueError, match="9 visual tokens of sample 0 have position ids of a 9 x 9 grid, so the"
     ):
         FAMILY.blocks(FAMILY.core(model), inputs, positions)
 

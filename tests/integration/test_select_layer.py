@@ -14,8 +14,9 @@ from ivcprune.data.scenes import load_scenes
 from ivcprune.jobs import predict, select_layer
 from ivcprune.jobs import report as report
 from ivcprune.jobs.select_layer import LayerScore
+from ivcprune.jobs.status import all_progress
 from ivcprune.report.leave_out import Samples, leave_out, read_samples
-from ivcprune.runs.read import load_runs
+from ivcprune.runs.read import load_layer_runs, load_runs
 
 SIZE = 10
 
@@ -38,12 +39,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def experiment(settings: list[str]) -> Path:
-    """The folder of a finished choice between layers 1, 2 and 4, on four samples."""
+    """The folder of a finished choice between layers 1, 2 and 4, on four samples: its own."""
     with pytest.MonkeyPatch.context() as patch:
         arguments = ["job=select_layer", "job.layers=[4,1,2]", "job.limit=4", *settings]
         patch.setattr("sys.argv", ["ivcprune", *arguments])
         cli.main()
-    return Path(settings[0].partition("=")[2]) / "layers"
+    experiment = Path(settings[0].partition("=")[2]) / "layers"
+    (folder,) = (experiment / "select_layer").iterdir()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,23 @@ def test_the_choice_records_what_it_was_made_on(choice: dict) -> None:
     best = max(item["score"] for item in choice["layers"])
     first = next(item["layer"] for item in choice["layers"] if item["score"] == best)
     assert choice["chosen"] == first
+
+
+def test_runs_of_a_choice_are_no_results(
+    experiment: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They lie apart from the experiment's runs, and other questions' choices beside them."""
+    results = experiment.parents[1]
+    assert load_runs(results) == []
+    assert {run.folder.parent for run in load_layer_runs(results)} == {experiment}
+    runs = [progress.experiment for progress in all_progress(results.parent)]
+    assert runs.count(f"layers/select_layer/{experiment.name}") == 3
+    spec = select_layer.build_model_spec(compose(settings))
+    keys = [
+        select_layer.question_key(compose([*settings, *overrides]), spec.fingerprint(), "select")
+        for overrides in ([], ["policy.stages.select.layer=3"], ["policy=random"], ["seed=1"])
+    ]
+    assert (keys[0], len(set(keys))) == (keys[1], 3)
 
 
 def test_the_plot_is_a_picture(experiment: Path) -> None:
@@ -143,7 +163,8 @@ def test_reports_can_leave_the_chosen_samples_out(
 ) -> None:
     overrides = [*settings, "experiment_name=all"]
     predict.run(compose(overrides))
-    (whole,) = load_runs(experiment.parent / "all")
+    outputs = experiment.parents[2]
+    (whole,) = load_runs(outputs / "all")
     rest = leave_out(whole, read_samples(str(experiment / "layer_choice.json")))
     rows = [row for row in whole.samples() if row["sample_id"] not in choice["ids"]]
     assert rest.samples() == rows

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image
 
 from ivcprune.data.adapters import (
     Explode,
@@ -24,16 +21,10 @@ from ivcprune.data.adapters import (
     UnionBox,
     cell_of,
 )
-from ivcprune.data.cells import (
-    ANSWER_FORMATS,
-    as_text,
-    decode_base64,
-    image_size,
-    parse_list,
-    to_boxes,
-    trim_choices,
-)
-from source_formats import png
+from ivcprune.data.answers import ANSWER_FORMATS
+from ivcprune.data.cells import parse_list
+from ivcprune.data.options import trim_choices
+from ivcprune.data.texts import as_text
 
 
 def test_a_dot_leads_into_a_struct_unless_it_is_part_of_the_name() -> None:
@@ -46,6 +37,16 @@ def test_a_dot_leads_into_a_struct_unless_it_is_part_of_the_name() -> None:
         cell_of(row, "a.x")
     with pytest.raises(ValueError, match=r"a\.b leads nowhere in 'text'"):
         cell_of({"a": "text"}, "a.b")
+
+
+def test_a_dot_leads_into_the_members_of_a_list_and_a_number_to_one_of_them() -> None:
+    row = {"a": [{"b": "x", "c": [1, 2]}, {"b": "y", "c": [3]}, None]}
+    assert cell_of(row, "a.b") == ["x", "y", None]
+    assert cell_of(row, "a.1.b") == "y"
+    assert cell_of({"a": row["a"][:2]}, "a.c") == [[1, 2], [3]]
+    for path in ("a.z", "a.7.b", "a.b.z"):
+        with pytest.raises(ValueError, match=rf"{path} leads nowhere in \[\{{'b': 'x'"):
+            cell_of(row, path)
 
 
 def test_explode_gives_a_row_for_each_member() -> None:
@@ -79,6 +80,9 @@ def test_small_adapters() -> None:
     assert Strip("options", r"^[A-D]\.\s*")({"options": ["A. a dog", "B.  B. B"]}) == [
         {"options": ["a dog", "B. B"]}
     ]
+    assert Strip("o", r"^[A-D]\.\s*")({"o": ["\ufeffA. a dog\r", "B. a\r\ncat"]}) == [
+        {"o": ["a dog", "a\ncat"]}
+    ]
     assert Strip("q", "Say it.")({"q": "Who? Say it."}) == [{"q": "Who?"}]
     union = UnionBox([["ax", "ay", "aw", "ah"], ["bx", "by", "bw", "bh"]], to="box")
     row = {"ax": "0", "ay": "5", "aw": "10", "ah": "5", "bx": "4", "by": "0", "bw": "10", "bh": "2"}
@@ -93,6 +97,9 @@ def test_small_adapters() -> None:
         ("Who?\nA: a dog\nB) A. B.\nC. c", "Who?", ["a dog", "A. B.", "c"]),
         ("Who?\nB. b\nA. a", "Who?\nB. b\nA. a", []),
         ("I. am one line", "I. am one line", []),
+        ("Who?\r\nA. a dog\r\nB. a cat\r\n", "Who?", ["a dog", "a cat"]),
+        ("Who?\rA. a dog\rB. a cat", "Who?", ["a dog", "a cat"]),
+        ("\ufeffWho?\n\u200bA. a dog\nB\u200b. a cat\u200e", "Who?", ["a dog", "a cat"]),
         ("A. Turing, who is it?", "A. Turing, who is it?", []),
     ],
 )
@@ -122,6 +129,17 @@ def test_inline_options_take_any_text(text: str) -> None:
         ("choice", " blue ", ["C"]),
         ("zero_one", "1", ["Yes"]),
         ("zero_one", 0, ["No"]),
+        ("zero_one", True, ["Yes"]),
+        ("zero_one", "0.0", ["No"]),
+        ("index", "1.0", ["B"]),
+        ("index", 1.0, ["B"]),
+        (
+            "listed",
+            "[{'answer': 'a', 'answer_id': 1}, {'answer': 'b', 'answer_id': 2}]",
+            ["a", "b"],
+        ),
+        ("verbatim", "['a', 'b']", ["['a', 'b']"]),
+        ("text", "[1, 2]", ["[1, 2]"]),
     ],
 )
 def test_answer_formats(answer_format: str, cell: Any, letters: list[str]) -> None:
@@ -134,6 +152,21 @@ def test_answer_formats(answer_format: str, cell: Any, letters: list[str]) -> No
 def test_answers_that_name_no_option(answer_format: str, cell: Any) -> None:
     with pytest.raises(ValueError, match="the answer"):
         ANSWER_FORMATS[answer_format](cell, ["red", "green", "blue"])
+
+
+@pytest.mark.parametrize(
+    "cell", ["['a', 'b']", '["a"]', "{'answer': 'a'}", "['a' 'b']", "array(['a'], dtype=object)"]
+)
+def test_an_answer_that_is_the_notation_of_a_list_is_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match=r"written as text: data\.answer_format=listed"):
+        ANSWER_FORMATS["text"](cell, [])
+
+
+def test_texts_without_a_comma_between_them_are_no_list() -> None:
+    """As numpy writes them: Python would read 'ab'."""
+    for text in ("['a' 'b']", "['a'\n 'b']"):
+        with pytest.raises(ValueError, match="begins as a list and is none"):
+            parse_list(text)
 
 
 @given(st.lists(st.text()))
@@ -157,26 +190,3 @@ def test_missing_options_leave_a_gap_but_no_tail() -> None:
     assert trim_choices(["a", None, "c", None, None]) == ["a", "", "c"]
     assert trim_choices([]) == []
     assert as_text(3.5) == "3.5"
-
-
-def test_boxes_in_every_notation() -> None:
-    corners = [[1.0, 2.0, 4.0, 6.0]]
-    assert to_boxes("1 2 4 6", "xyxy") == corners
-    assert to_boxes("[1, 2, 3, 4]", "xywh") == corners
-    assert to_boxes([1, 2, 3, 4], "xywh") == corners
-    assert to_boxes(["1", "2", "3", "4"], "xywh") == corners
-    assert to_boxes([[1, 2, 4, 6]], "xyxy") == corners
-    assert to_boxes(None, "xyxy") == []
-
-
-def test_sizes_come_from_the_header_alone() -> None:
-    image = decode_base64(base64.b64encode(png(30, 20)).decode())
-    assert image_size(image) == (30, 20)
-    assert image_size({"bytes": png(30, 20)[:60], "path": None}) == (30, 20)
-    turned = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (30, 20)).save(turned, format="JPEG", exif=exif)
-    assert image_size({"bytes": turned.getvalue(), "path": None}) == (20, 30)
-    assert image_size(decode_base64("no base64!")) == (0, 0)
-    assert image_size({"bytes": None, "path": "/no/such/file.png"}) == (0, 0)

@@ -178,6 +178,10 @@ def test_the_part_in_question_is_shown(collate: Collate, film: Path) -> None:
     whole, part = collate([rows]).samples
     assert [image.getpixel((0, 0))[0] // 20 for image in whole.images] == [2, 6]
     assert [image.getpixel((0, 0))[0] // 20 for image in part.images] == [3, 5]
+    (text,) = collate([[video_row("text", film, '{"start": "1.0", "end": "2.0"}')]]).samples
+    assert text.timing == part.timing
+    (open_,) = collate([[video_row("open", film, '{"start": "", "end": null}')]]).samples
+    assert open_.timing == whole.timing
 
 
 def test_a_video_that_is_not_there_is_one_failure(collate: Collate, film: Path) -> None:

@@ -1,5 +1,8 @@
 """Composition: everything shipped composes, mistakes are explained, Hydra is left as it was."""
 
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -141,3 +144,57 @@ def test_a_config_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     (tmp_path / "policy" / "broken.yaml").write_text("# A policy\nname: [unclosed\n")
     with pytest.raises(ValueError, match=r"broken\.yaml.*line 3"):
         compose([f"hydra.searchpath=[file://{tmp_path}]", "policy=broken"])
+
+
+class TestPolicyByName:
+    def test_composed_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = compose_policy("pdrop", ("average_tokens=0.3",), "llava")
+        monkeypatch.setattr(build, "hydra_compose", None)
+        assert compose_policy("pdrop", ("average_tokens=0.3",), "llava") == first
+
+    def test_every_call_has_a_copy_of_its_own(self) -> None:
+        first = compose_policy("pdrop")
+        vars(first)["stages"].clear()
+        assert len(compose_policy("pdrop").stages) == 3
+
+    def test_other_settings_are_other_policies(self) -> None:
+        shares = [
+            compose_policy("random", (f"average_tokens={x}",)).average_tokens for x in (0.2, 0.4)
+        ]
+        assert shares == [0.2, 0.4]
+        families = [compose_policy("fastv", (), family) for family in ("llava", "qwen2_5_vl")]
+        assert families[0] != families[1]
+
+    def test_mistakes_are_told_again(self) -> None:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="did you mean 'pdrop'"):
+                compose_policy("pdropp")
+
+    def test_from_several_threads(self) -> None:
+        build._composed_policy.cache_clear()
+        names = ["fastv", "pdrop", "random", "vscan"] * 4
+        start = threading.Barrier(len(names))
+
+        def load(name: str) -> PruningPolicy:
+            start.wait(timeout=60)
+            return compose_policy(name)
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            policies = list(pool.map(load, names))
+        assert [policy.name for policy in policies] == names
+        assert build._composed_policy.cache_info().misses == 4
+
+
+@pytest.mark.parametrize(
+    ("group", "content"),
+    [
+        ("family", "one line, `name: my_family`"),
+        ("selector/published", "IVC-Prune's selector as published"),
+        ("selector/printed", "as Algorithm 1 prints it"),
+    ],
+)
+def test_a_family_without_its_file_is_told_which_one(group: str, content: str) -> None:
+    setting = "family" if group == "family" else f"+{group}@policy.stages.select.selector"
+    message = re.escape(f"needs the file {group}/my_family.yaml ({content})")
+    with pytest.raises(ValueError, match=f"{message}.*'ivcprune.conf'"):
+        compose([f"{setting}=my_family"])

@@ -12,7 +12,7 @@ import torch
 from hydra.utils import instantiate
 
 from ivcprune.configuration.build import compose
-from ivcprune.selectors import RandomSelector, Ranked, Selector, top
+from ivcprune.selectors import Per, RandomSelector, Ranked, Selector, Union, top
 from ivcprune.selectors.selection import AddedTokens, Selection
 from ivcprune.testing import RULES, ContractError, check_selector
 from ivcprune.tokens import Signal
@@ -78,6 +78,31 @@ class WrongDtype(Selector):
 class WrongShape(Selector):
     def select(self, tokens):
         return tokens.valid.any(dim=0)
+
+
+@dataclass(frozen=True)
+class ScalarScore(Ranked):
+    keep: float | int = 0.5
+
+    def score(self, tokens):
+        return -(tokens.xy - 0.5).norm()  # the line at fault
+
+
+@dataclass(frozen=True)
+class ScoreOfCoordinates(Ranked):
+    keep: float | int = 0.5
+
+    def score(self, tokens):
+        return -(tokens.xy - 0.5)  # of both axes
+
+
+@dataclass(frozen=True)
+class DoesNotMultiply(Ranked):
+    keep: float | int = 0.5
+
+    def score(self, tokens):
+        weights = torch.ones(3)
+        return tokens.xy @ weights  # which are two
 
 
 @dataclass(frozen=True)
@@ -242,6 +267,9 @@ class LeavesHooks(Selector):
         return tokens.valid
 
 
+LINES = Path(__file__).read_text("utf-8").splitlines()
+"""Of this file."""
+
 BROKEN = [
     (NotDecorated(), "frozen value", "decorate NotDecorated"),
     (WrongDtype(), "result dtype", "select returned torch.int64"),
@@ -276,6 +304,24 @@ def test_a_broken_selector_is_told_which_rule_it_breaks(selector, rule, explanat
     with pytest.raises(ContractError, match=explanation) as caught:
         check_selector(selector)
     assert caught.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("selector", "explanation", "line"),
+    [
+        (ScalarScore(), r"ScalarScore\.score returned shape \(\): \(6, 35\)", "the line at fault"),
+        (ScoreOfCoordinates(), r"score returned shape \(6, 35, 2\): \(6, 35\)", "of both axes"),
+        (Per("sample", ScalarScore()), r"ScalarScore\.score returned", "the line at fault"),
+        (Union({"a": ScalarScore()}), r"ScalarScore\.score returned", "the line at fault"),
+        (DoesNotMultiply(), "RuntimeError: size mismatch", "which are two"),
+    ],
+)
+def test_a_wrong_shape_is_told_with_the_line(selector, explanation, line):
+    with pytest.raises(ContractError, match=explanation) as caught:
+        check_selector(selector)
+    assert caught.value.rule == "result shape"
+    (number,) = (i for i, text in enumerate(LINES, 1) if text.endswith(f"# {line}"))
+    assert f" (at {__file__}:{number})" in str(caught.value)
 
 
 def test_every_rule_catches_someone():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ivcprune.report.paper.drawings import Layout, draw
+from ivcprune.report.paper.drawings import Layout, draw, figure_of
 from ivcprune.report.paper.published import read_content
 from ivcprune.selectors import decision
 from ivcprune.selectors.coordinates import coordinate_scores
@@ -68,3 +68,19 @@ def test_pictures_are_made_without_and_with_scores() -> None:
     assert plain.startswith(b"\x89PNG")
     assert scored.startswith(b"\x89PNG")
     assert plain != scored
+
+
+def test_scores_have_scales_and_squares_a_legend() -> None:
+    """Two panels with a colour bar each; red squares are told only where there are any."""
+    figure = figure_of(Layout("A model", "lines", (1, 1)), scores=True)
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert [label for label in labels if label] == ["Σ cos(mθ), no unit"] * 2 + [
+        "Σ sin(mθ), no unit"
+    ] * 2
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "implicit coordinates",
+        "tokens without a place in the picture",
+    ]
+    (legend,) = figure_of(Layout("", "image", (2, 2)), scores=False).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["visual tokens"]

@@ -57,6 +57,7 @@ def write_run(
             "average_tokens": 0.5,
             "n_visual": 10,
             "n_kept": 5,
+            "kept_by_stage": "{}",
             "kv_bytes": 20_000_000,
             "error": None,
         }
@@ -104,7 +105,7 @@ def experiment(tmp_path: Path) -> Path:
     return folder
 
 
-def laid_out(experiment: Path, table: str = "table4") -> PaperTable:
+def laid_out(experiment: Path, table: str = "tab4") -> PaperTable:
     return lay_out(load_table(table), Measurements(load_runs(experiment)))
 
 
@@ -161,37 +162,37 @@ class TestLayout:
         assert cell.measured.value == pytest.approx(50.0)
 
     def test_relative_average_needs_all_columns(self, tmp_path: Path) -> None:
-        table = load_table("table1")
+        table = load_table("tab1")
         for i, column in enumerate(table.columns):
             write_run(tmp_path, "none", column.key, 100)
             if i < len(table.columns) - 1:
                 write_run(tmp_path, "fastv", column.key, 80)
-        rows = {r.policy: r for r in laid_out(tmp_path, "table1").rows if r.model == MODEL}
+        rows = {r.policy: r for r in laid_out(tmp_path, "tab1").rows if r.model == MODEL}
         assert rows["none"].relative.measured.value == pytest.approx(100.0)
         assert rows["fastv"].relative.measured.value is None
         write_run(tmp_path, "fastv", table.columns[-1].key, 40)
-        rows = {r.policy: r for r in laid_out(tmp_path, "table1").rows if r.model == MODEL}
+        rows = {r.policy: r for r in laid_out(tmp_path, "tab1").rows if r.model == MODEL}
         assert rows["fastv"].relative.measured.value == pytest.approx((7 * 80 + 40) / 8)
         assert rows["fastv"].tokens.measured.value == pytest.approx(50.0)
 
     def test_columns_of_categories_costs_and_several_benchmarks(self, tmp_path: Path) -> None:
         write_run(tmp_path, "fastv", "ocrbench", 120, {"Text Recognition": 18.3})
-        cells = rows_of(laid_out(tmp_path, "table14"))["fastv"].cells
+        cells = rows_of(laid_out(tmp_path, "tab14"))["fastv"].cells
         assert cells["recognition"].measured.value == pytest.approx(18.3)
         assert cells["formula"].measured.value is None
         assert cells["final"].measured.value == pytest.approx(60.0)
         write_run(tmp_path, "fastv", "refcoco_testa", 100)
-        cells = rows_of(laid_out(tmp_path, "table3"))["fastv"].cells
+        cells = rows_of(laid_out(tmp_path, "tab3"))["fastv"].cells
         assert cells["kv_cache"].measured.value == pytest.approx(20.0)
         assert cells["prefill"].measured.value is None
         assert cells["prefill"].published.rank == 1  # 297 ms is the lowest
         for part, right in (("attr", 200), ("cat", 100), ("rel", 0)):
             assert (
-                rows_of(laid_out(tmp_path, "table6"))["none"].cells["gqa_choose"].measured.value
+                rows_of(laid_out(tmp_path, "tab6"))["none"].cells["gqa_choose"].measured.value
                 is None
             )
             write_run(tmp_path, "none", f"gqa_choose_{part}", right)
-        cell = rows_of(laid_out(tmp_path, "table6"))["none"].cells["gqa_choose"]
+        cell = rows_of(laid_out(tmp_path, "tab6"))["none"].cells["gqa_choose"]
         assert cell.measured.value == pytest.approx(50.0)
         low, high = wilson(0.5, 3 * N) or (0.0, 0.0)
         assert (cell.figure.low, cell.figure.high) == pytest.approx((100 * low, 100 * high))
@@ -208,7 +209,7 @@ class TestLayout:
         assert set(rows[0].cells) == {"refcoco_testa"}
         (plot,) = draw_layer_sweeps(table, measurements)
         assert plot.title == "Qwen2.5-VL 7B, refcoco_testa"
-        assert draw_layer_sweeps(load_table("table4"), measurements) == []
+        assert draw_layer_sweeps(load_table("tab4"), measurements) == []
 
 
 class TestForms:
@@ -228,9 +229,9 @@ class TestForms:
         body = source[source.index(r"\midrule") : source.index(r"\bottomrule")]
         counts = {line.count("&") for line in body.splitlines() if line.endswith(r"\\")}
         assert counts == {5}
-        assert r"IVC 5\%" in latex.render(laid_out(experiment, "table17"))
+        assert r"IVC 5\%" in latex.render(laid_out(experiment, "tab17"))
 
-    @pytest.mark.parametrize("table", ["table1", "table12_vqa", "table9"])
+    @pytest.mark.parametrize("table", ["tab1", "tab12_vqa", "tab9"])
     def test_latex_lines_fill_the_columns(self, tmp_path: Path, table: str) -> None:
         source = latex.render(laid_out(tmp_path, table))
         columns = len(re.search(r"\{(ll r*|llr*)\}", source)[1])  # type: ignore[index]
@@ -240,7 +241,7 @@ class TestForms:
                 assert line.count("&") + 1 + spans == columns
 
     def test_page_asks_for_nothing_and_is_well_formed(self, experiment: Path) -> None:
-        tables = laid_out(experiment), laid_out(experiment, "table1")
+        tables = laid_out(experiment), laid_out(experiment, "tab1")
         sections = [Section(table, draw_trade_offs(table), TRADE_OFF) for table in tables]
         page = render_page("tab4", sections)
         parser = Elements(page)
@@ -271,9 +272,9 @@ class TestSamples:
 
     def test_a_picture_is_found_by_question_and_answer(self, run: Path) -> None:
         measurements = Measurements(load_runs(run))
-        (picture,) = draw_samples(load_table("table15"), measurements)
+        (picture,) = draw_samples(load_table("tab15"), measurements)
         assert picture.caption == (
-            "True answer: CENTRE. 5 of 10 tokens kept.",
+            "True answer: CENTRE. Kept: 5 of 10 tokens.",
             "Measured: ✓ <Centre>",
             "Published: ✗ century",
         )
@@ -283,7 +284,7 @@ class TestSamples:
 
     def test_without_overlays_there_is_none(self, run: Path) -> None:
         next(run.glob("*/tokens.json")).unlink()
-        assert draw_samples(load_table("table15"), Measurements(load_runs(run))) == []
+        assert draw_samples(load_table("tab15"), Measurements(load_runs(run))) == []
 
 
 class Elements(HTMLParser):
@@ -315,7 +316,7 @@ def test_the_job_prints_the_table_and_writes_all_forms(
         {
             "paths": {"output_dir": str(experiment.parent)},
             "experiment_name": "tab4",
-            "paper": ["table4"],
+            "paper": ["tab4"],
         }
     )
     report(cfg, gallery=0)
@@ -351,7 +352,7 @@ def test_tab14_has_methods_as_columns_and_percentages_of_vanilla(tmp_path: Path)
     experiment = tmp_path / "tab14"
     write_run(experiment, "none", "ocrbench", 176, OCR)
     write_run(experiment, "ivc_prune", "ocrbench", 132, {**OCR, "Text Recognition": 13.5})
-    write_experiment(experiment, "table14")
+    write_experiment(experiment, "tab14")
     lines = (experiment / "paper.md").read_text().splitlines()
     (head,) = [line for line in lines if line.startswith("| Model | Task |")][:1]
     assert head == "| Model | Task | Vanilla | IVC-Prune | FastV | PDrop |"
@@ -372,7 +373,7 @@ def test_tab14_has_methods_as_columns_and_percentages_of_vanilla(tmp_path: Path)
 
 def test_only_a_table_of_one_model_can_be_turned() -> None:
     with pytest.raises(ValueError, match="one model and no averages"):
-        transpose(lay_out(load_table("table1"), Measurements([])))
+        transpose(lay_out(load_table("tab1"), Measurements([])))
 
 
 def efficiency(model: str) -> dict[str, object]:
@@ -400,7 +401,7 @@ def test_times_of_the_efficiency_job_join_tab3(tmp_path: Path, model: str) -> No
     for policy in ("none", "ivc_prune"):
         write_run(experiment, policy, "refcoco_testa", 180)
     file.write_text(json.dumps(efficiency(model)))
-    write_experiment(experiment, "table3", efficiency=str(file))
+    write_experiment(experiment, "tab3", efficiency=str(file))
     text = (experiment / "paper.md").read_text()
     (row,) = [line for line in text.splitlines() if "| IVC-Prune |" in line and "322" in line]
     cells = [cell.strip() for cell in row.split("|")[3:-1]]
@@ -413,7 +414,7 @@ def test_times_of_the_efficiency_job_join_tab3(tmp_path: Path, model: str) -> No
         assert f"medians over 9 rounds of {model} (bfloat16, sdpa) on a GPU; 400 visual" in text
     # found by itself where it lies beside the runs
     (experiment / "efficiency.json").write_text(json.dumps(efficiency(model)))
-    write_experiment(experiment, "table3")
+    write_experiment(experiment, "tab3")
     assert (experiment / "paper.md").read_text() == text
 
 
@@ -421,10 +422,10 @@ def test_a_file_without_times_is_refused(tmp_path: Path) -> None:
     experiment = tmp_path / "tab3"
     write_run(experiment, "none", "refcoco_testa", 180)
     with pytest.raises(FileNotFoundError, match=r"job.efficiency=.*there is no such file"):
-        write_experiment(experiment, "table3", efficiency=str(tmp_path / "none.json"))
+        write_experiment(experiment, "tab3", efficiency=str(tmp_path / "none.json"))
     (experiment / "efficiency.json").write_text('{"cells": []}')
     with pytest.raises(ValueError, match=r"is no efficiency.json with times of decoding"):
-        write_experiment(experiment, "table3")
+        write_experiment(experiment, "tab3")
 
 
 class TestSignificance:

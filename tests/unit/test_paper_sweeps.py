@@ -53,6 +53,15 @@ def test_many_runs_need_a_sweep() -> None:
         expand_experiment(["experiment=tab1"])
 
 
+def test_hydras_own_sweeps_need_the_flag_too() -> None:
+    """Without it Hydra runs one job of the eight, under the default policy, without a word."""
+    advice = "experiment=demo stands for 8 runs: add --multirun, or choose one with policy=<one of"
+    with pytest.raises(ValueError, match=advice):
+        expand_experiment(["experiment=demo", "data.limit=4"])
+    chosen = ["experiment=demo", "policy=fastv"]
+    assert expand_experiment(chosen) == [chosen]
+
+
 def test_smoke_keeps_names_and_has_its_own_folder() -> None:
     (command,) = expand_experiment(["-m", "experiment=tab15", "smoke=true"])
     assert command == [

@@ -30,13 +30,13 @@ def test_the_paper_prints_80_relative_averages() -> None:
         name: sum(row.relative is not None for row in t.rows) for name, t in TABLES.items()
     }
     assert {name: n for name, n in per_table.items() if n} == {
-        "table1": 16,
-        "table2": 22,
-        "table9": 8,
-        "table10": 16,
-        "table12_grounding": 4,
-        "table12_vqa": 4,
-        "table16": 10,
+        "tab1": 16,
+        "tab2": 22,
+        "tab9": 8,
+        "tab10": 16,
+        "tab12_grounding": 4,
+        "tab12_vqa": 4,
+        "tab16": 10,
     }
 
 
@@ -58,26 +58,26 @@ def test_the_relative_average_follows_from_the_cells(
 @pytest.mark.parametrize(
     ("table", "model", "policy", "column", "printed"),
     [
-        ("table1", "qwen2_5_vl_7b", "fastv", "refcoco_testb", 76.5),
-        ("table1", "deepseek_vl2_small", "ivc_prune", "refcocog_val", 92.2),
-        ("table2", "llava_1_5_7b", "window_fastv", "mme", 1643.3),
-        ("table2", "internvl2_5_8b", "pdrop", "textvqa", 65.0),
-        ("table3", "qwen2_5_vl_7b", "none", "total", 60 * 60 + 17),
-        ("table3", "qwen2_5_vl_7b", "ivc_prune", "decode", 60.2),
-        ("table4", "qwen2_5_vl_7b", "ivc_prune_no_ivc", "refcoco_plus_testa", 71.3),
-        ("table5", "qwen2_5_vl_32b", "pdrop", "mmbench_dev_en_v11", 68.0),
-        ("table6", "qwen2_5_vl_7b", "pattern_ivc_20", "gqa_choose", 93.7),
-        ("table7", "internvl2_5_8b", "ivc_prune_attention", "refcoco_testa", 82.2),
-        ("table8", "internvl2_5_8b", "fastv", "grid", 54.5),
-        ("table9", "qwen2_5_vl_7b", "pdrop", "mlvu_g", 5.53),
-        ("table10", "llava_1_5_7b", "ivc_prune", "mmbench_dev_cn", 43.0),
-        ("table11", "deepseek_vl2_small", "pattern_none", "refcocog_val", 17.2),
-        ("table12_grounding", "qwen2_5_vl_7b", "sparsevlm", "refcoco_testa", 14.1),
-        ("table12_vqa", "qwen2_5_vl_7b", "sparsevlm_no_merge", "mmstar", 45.6),
-        ("table13", "qwen2_5_vl_7b", "pdrop", "ocrbench", 62.0),
-        ("table14", "qwen2_5_vl_7b", "fastv", "formula", 1.6),
-        ("table16", "llava_1_5_7b", "ivc_prune_64", "pope", 75.4),
-        ("table17", "qwen2_5_vl_7b", "ivc_prune_k_c_20", "refcoco_testa", 91.3),
+        ("tab1", "qwen2_5_vl_7b", "fastv", "refcoco_testb", 76.5),
+        ("tab1", "deepseek_vl2_small", "ivc_prune", "refcocog_val", 92.2),
+        ("tab2", "llava_1_5_7b", "window_fastv", "mme", 1643.3),
+        ("tab2", "internvl2_5_8b", "pdrop", "textvqa", 65.0),
+        ("tab3", "qwen2_5_vl_7b", "none", "total", 60 * 60 + 17),
+        ("tab3", "qwen2_5_vl_7b", "ivc_prune", "decode", 60.2),
+        ("tab4", "qwen2_5_vl_7b", "ivc_prune_no_ivc", "refcoco_plus_testa", 71.3),
+        ("tab5", "qwen2_5_vl_32b", "pdrop", "mmbench_dev_en_v11", 68.0),
+        ("tab6", "qwen2_5_vl_7b", "pattern_ivc_20", "gqa_choose", 93.7),
+        ("tab7", "internvl2_5_8b", "ivc_prune_attention", "refcoco_testa", 82.2),
+        ("tab8", "internvl2_5_8b", "fastv", "grid", 54.5),
+        ("tab9", "qwen2_5_vl_7b", "pdrop", "mlvu_g", 5.53),
+        ("tab10", "llava_1_5_7b", "ivc_prune", "mmbench_dev_cn", 43.0),
+        ("tab11", "deepseek_vl2_small", "pattern_none", "refcocog_val", 17.2),
+        ("tab12_grounding", "qwen2_5_vl_7b", "sparsevlm", "refcoco_testa", 14.1),
+        ("tab12_vqa", "qwen2_5_vl_7b", "sparsevlm_no_merge", "mmstar", 45.6),
+        ("tab13", "qwen2_5_vl_7b", "pdrop", "ocrbench", 62.0),
+        ("tab14", "qwen2_5_vl_7b", "fastv", "formula", 1.6),
+        ("tab16", "llava_1_5_7b", "ivc_prune_64", "pope", 75.4),
+        ("tab17", "qwen2_5_vl_7b", "ivc_prune_k_c_20", "refcoco_testa", 91.3),
         ("layer_sweep", "llava_1_5_7b", "ivc_prune", "pope", 15),
     ],
 )
@@ -99,7 +99,7 @@ def test_every_row_has_labels_and_existing_configurations(name: str) -> None:
 
 def test_ocrbench_categories_add_up_to_the_final_score() -> None:
     """Within the rounding of six printed values."""
-    for row in TABLES["table14"].rows:
+    for row in TABLES["tab14"].rows:
         *parts, final = row.values.values()
         assert sum(part or 0 for part in parts) == pytest.approx(final, abs=0.1)
 
@@ -134,5 +134,5 @@ def test_a_relative_average_needs_every_column() -> None:
 
 
 def test_an_unknown_table_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"paper table 'table99' does not exist: choose one of "):
-        load_table("table99")
+    with pytest.raises(ValueError, match=r"paper table 'tab99' does not exist: choose one of "):
+        load_table("tab99")

@@ -251,6 +251,31 @@ def test_rows_are_chosen_by_their_cells(tmp_path: Path) -> None:
 
     assert questions({"kind": "b"}) == ["1?", "3?", "5?"]
     assert questions({"kind": "b", "number": [1, 2, 5]}) == ["1?", "5?"]
+    with pytest.raises(ValueError, match=r"no samples: data.where={'kind': 'c'} and"):
+        questions({"kind": "c"})
+
+
+@pytest.mark.parametrize(("written", "wanted"), [("True", True), ("true", True), ("FALSE", False)])
+def test_truth_in_a_csv_is_chosen_by_its_meaning(
+    written: str, wanted: bool, tmp_path: Path
+) -> None:
+    rows = [{"question": "?", "answer": f"{i}", "kept": cell} for i, cell in enumerate(
+        (written, "maybe", str(not wanted)))]  # fmt: skip
+    write_table(tmp_path / "t.csv", rows, separator=",")
+    columns = {"question": "question", "answer": "answer"}
+    source = file_source(tmp_path / "t.csv", columns=columns, where={"kept": wanted})
+    assert source.load(tmp_path / "cache")["answers"][:] == [["0"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.csv", "question,answer\n"), ("t.json", "[]"), ("t.jsonl", ""), ("t.jsonl", "{}\n")],
+)
+def test_a_table_without_rows_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    columns = {"question": "question", "answer": "answer"}
+    with pytest.raises(ValueError, match="'mine' has no rows: name a file or a split"):
+        file_source(tmp_path / name, columns=columns).load(tmp_path / "cache")
 
 
 def test_metadata_and_joined_columns(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +101,55 @@ def test_a_malformed_box_becomes_an_error_row(
     assert samples["boxes"][0] == [[1, 2, 4, 6]]
     assert samples["error"][0] == ""
     assert reason in samples["error"][1]
+
+
+@pytest.mark.parametrize(
+    ("box_format", "box", "reason"),
+    [
+        ("xyxy", [0.1, 0.2, 0.5, 0.6], "data.box_format=xyxy_fractions reads those"),
+        ("xyxy", [10, 10, 400, 30], "lies outside its image of 40 x 40 pixels"),
+        ("xyxy_fractions", [4, 8, 20, 24], "is not within its image, as xyxy_fractions"),
+        ("xyxy_fractions", [0.1, 0.2, 0.5, 0.6], ""),
+        ("xywh_thousandths", [100, 200, 400, 400], ""),
+    ],
+)
+def test_boxes_are_in_the_unit_that_is_said(
+    box_format: str, box: list[float], reason: str, tmp_path: Path
+) -> None:
+    good = {"_fractions": 0.5, "_thousandths": 500}.get(box_format[4:], 20)
+    rows = [{"image": stored(png()), "text": "it", "bbox": b} for b in ([0, 0, good, good], box)]
+    columns = {"image": "image", "question": "text", "box": "bbox"}
+    features = {"image": IMAGE, "text": TEXT, "bbox": NUMBERS}
+    samples = hub(tmp_path, rows, features, task="grounding", columns=columns,
+                  box_format=box_format)  # fmt: skip
+    assert samples["boxes"][0] == [[0, 0, 20, 20]]
+    assert reason in samples["error"][1]
+    if not reason:
+        assert samples["error"][1] == ""
+        assert samples["boxes"][1] == [pytest.approx([4, 8, 20, 24])]
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_truth_answers_a_question_of_yes_or_no(said: bool, tmp_path: Path) -> None:
+    rows = [{"text": "is it?", "said": said}]
+    features = {"text": TEXT, "said": Value("bool")}
+    columns = {"question": "text", "answer": "said"}
+    samples = hub(tmp_path, rows, features, task="yes_no", columns=columns)
+    assert samples["answers"][0] == ["Yes" if said else "No"]
+
+
+def test_a_letter_with_what_nobody_sees_is_a_letter() -> None:
+    for answer in ("B\r", "\ufeffB", " B\u200b "):
+        (row,) = convert(GOOD | {"answer": answer})
+        assert (row["error"], row["answers"]) == ("", ["B"])
+
+
+@pytest.mark.parametrize(("role", "column"), [("question", "question"), ("hint", "kind")])
+def test_a_text_that_is_the_notation_of_a_conversation_is_refused(role: str, column: str) -> None:
+    text = "[{'role': 'user', 'content': 'which?'}]"
+    (row,) = convert(GOOD | {column: text}, columns=COLUMNS | {"hint": "kind"})
+    assert f"the {role} " in row["error"]
+    assert "is a list or struct written as text" in row["error"]
 
 
 def test_a_missing_image_becomes_an_error_row(tmp_path: Path) -> None:

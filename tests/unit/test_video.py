@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 import sys
 import weakref
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +115,93 @@ def test_a_folder_of_frames_is_a_video_of_three_a_second(tmp_path: Path) -> None
     assert brightness(frames) == [3, 5]
 
 
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for i in range(12):
+        file = tmp_path / f"frame_{i}.{['png', 'webp'][i % 2]}"
+        Image.new("RGB", (8, 8), (20 * i,) * 3).save(file, lossless=True)
+    frames, _ = read_frames(tmp_path, UniformFrames(12))
+    assert brightness(frames) == list(range(12))
+
+
+def test_frames_of_a_folder_are_upright_and_on_white(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGBA", (8, 4)).save(tmp_path / "1.png", exif=exif)
+    (frame,), _ = read_frames(tmp_path, UniformFrames(1))
+    assert (frame.size, frame.getpixel((0, 0))) == ((4, 8), (255, 255, 255))
+
+
+def cut(whole: Path, part: Path, seconds: float) -> None:
+    """A copy whose frames before `seconds` are in the file and not shown: `ffmpeg -ss -c copy`."""
+    import av
+
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(whole)) as source, av.open(str(part), "w", options=options) as target:
+        before = source.streams.video[0]
+        stream = target.add_stream_from_template(before)
+        assert before.time_base is not None
+        back = int(seconds / before.time_base)
+        for packet in source.demux(before):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - back, packet.dts - back, stream
+                target.mux(packet)
+
+
+def test_frames_that_a_cut_hides_do_not_count(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=12, rate=4)
+    cut(tmp_path / "v.mp4", tmp_path / "cut.mp4", seconds=1.5)
+    frames, timing = read_frames(tmp_path / "cut.mp4", UniformFrames(12))
+    assert brightness(frames) == [6, 7, 8, 9, 10, 11]
+    assert timing == Timing((0, 1, 2, 3, 4, 5), rate=4.0, total=6)
+    frames, _ = read_frames(tmp_path / "cut.mp4", SegmentCentres(2), start=0.5, end=1.0)
+    assert brightness(frames) == [8, 9]  # frames 2 to 4 of the cut: centres at 2 and 3
+
+
+def test_a_video_is_upright_as_the_phone_was_held(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=2, size=(64, 48))
+    content = bytearray((tmp_path / "v.mp4").read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    assert content[matrix : matrix + 4] == (1 << 16).to_bytes(4)
+    # A quarter turn clockwise, then back into sight: (x, y) -> (48 - y, x), in units of 2 ** -16.
+    quarter = (0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    content[matrix : matrix + 36] = struct.pack(">9i", *quarter)
+    (tmp_path / "v.mp4").write_bytes(content)
+    frames, _ = read_frames(tmp_path / "v.mp4", UniformFrames(2))
+    assert [frame.size for frame in frames] == [(48, 64), (48, 64)]
+    assert brightness(frames) == [0, 1]
+
+
+def test_frames_that_cannot_be_decoded_are_said_and_not_filled_with_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "v.mp4", frames=6, rate=4)
+    measured = video._film_of_file
+
+    def counted_twice(path: Path) -> video._Film:
+        film = measured(path)
+        return replace(film, total=2 * film.total)
+
+    monkeypatch.setattr(video, "_film_of_file", counted_twice)
+    with caplog.at_level(logging.WARNING, logger="ivcprune"):
+        frames, timing = read_frames(tmp_path / "v.mp4", UniformFrames(3))
+    assert brightness(frames) == [1, 3, 4]
+    assert timing == Timing((1, 3, 4), rate=4.0, total=6)
+    assert "has 12 frames, of which 6 can be decoded" in caplog.text
+
+
+@pytest.mark.parametrize(("start", "end"), [(3.0, None), (60.0, 70.0), (2.0, 1.0), (np.nan, 1.0)])
+def test_a_part_in_which_no_frame_is_is_refused(
+    start: float, end: float | None, tmp_path: Path
+) -> None:
+    for i in range(9):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    with pytest.raises(ValueError, match=r"the part in question, from .* s, is none of .* 3\.00 s"):
+        read_frames(tmp_path, SegmentCentres(4), start, end)
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.mp4 does not exist: unpack"):
         read_frames(tmp_path / "gone.mp4", UniformFrames(1))
@@ -140,3 +231,25 @@ def test_without_the_decoder_the_extra_is_named(
 def test_impossible_samplings_are_refused(sampler: type, value: int) -> None:
     with pytest.raises(ValueError, match=r"data\.frames\."):
         sampler(value)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+def test_a_variable_rate_is_that_of_the_frames_whatever_the_container_says(
+    tmp_path: Path, ending: str
+) -> None:
+    """Seven frames over six seconds, of which AVI and Matroska say that 30 come a second."""
+    av = pytest.importorskip("av")
+    path = tmp_path / f"screen.{ending}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number, tick in enumerate((0, 1, 2, 3, 60, 120, 180)):
+            pixels = np.full((64, 64, 3), 30 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames, timing = read_frames(path, FramesPerSecond(2.0))
+    assert (len(frames), timing.total) == (7, 7)
+    assert 1.0 <= timing.rate <= 7 / 6

@@ -10,20 +10,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers.models.llava_onevision.modeling_llava_onevision import (
-    get_anyres_image_grid_shape,
-    unpad_image,
-)
 
+from ..anyres import Layout, area_of_features, area_of_size, assign, view, with_tiles
 from ..base import Family
 from ..blocks import Area, Block, central_square
 from .processor import OnevisionProcessor
 
 _IMAGE, _VIDEO = 1, 2
 """Kinds of visual tokens, as processors number them."""
-
-Layout = list[Block]
-"""The blocks of one image or video, in order, wherever it stands: sample, image, start are 0."""
+_NAMES = {_IMAGE: "image", _VIDEO: "video"}
 
 
 class LlavaOnevision(Family):
@@ -50,7 +45,9 @@ class LlavaOnevision(Family):
         layouts = {_IMAGE: _images(core, inputs), _VIDEO: _videos(core, inputs)}
         where = {kind: (kinds == kind).nonzero().tolist() for kind in layouts}
         found = [
-            item for kind, places in where.items() for item in _assign(places, layouts[kind], kind)
+            item
+            for kind, places in where.items()
+            for item in assign(places, layouts[kind], _NAMES[kind])
         ]
         blocks: list[Block] = []
         image, sample = -1, -1
@@ -88,32 +85,6 @@ def _token_kinds(config: Any, inputs: Mapping[str, Any]) -> Tensor:
     return cast(Tensor, inputs["mm_token_type_ids"])
 
 
-def _assign(
-    places: list[list[int]], layouts: Iterator[Layout], kind: int
-) -> Iterator[tuple[int, int, Layout]]:
-    """Sample, first slot and blocks of each image or video.
-
-    Args:
-        places: (sample, slot) of all tokens of that kind, ascending.
-
-    Raises:
-        ValueError: the tokens are not those of these images.
-    """
-    i = 0
-    while i < len(places):
-        layout = next(layouts, None)
-        n = sum(len(block.cell) for block in layout) if layout else 0
-        sample, start = places[i]
-        if not n or i + n > len(places) or places[i + n - 1] != [sample, start + n - 1]:
-            name = "image" if kind == _IMAGE else "video"
-            raise ValueError(
-                f"the {name} tokens of sample {sample} from {start} on do not fit the sizes of the "
-                f"{name}s: pass input_ids and {name}s as the processor returns them"
-            )
-        yield sample, start, layout or []
-        i += n
-
-
 # What an image or a video looks like ---------------------------------------------------------
 
 
@@ -126,24 +97,13 @@ def _images(core: Any, inputs: Mapping[str, Any]) -> Iterator[Layout]:
     side = config.image_size // config.patch_size
     encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
     if encoded is not None:
-        areas = [_area_of_features(core, features, side) for features in encoded.pooler_output]
+        areas = [area_of_features(core, features, side) for features in encoded.pooler_output]
     elif (sizes := inputs.get("image_sizes")) is not None:
         areas = _areas_of_sizes(core.config, sizes, inputs.get("batch_num_images"), side)
     else:
         areas = []
     for area in areas:
-        yield _with_tiles(side, *area) if area else [_view("image", side), _separator("image")]
-
-
-def _area_of_features(core: Any, features: Tensor, side: int) -> tuple[int, int] | None:
-    """(h, w) of an image's tiles, None without tiles: newline tokens are all the same vector."""
-    rest = features[side * side :]
-    if not len(rest):
-        return 0, 0
-    newline = core.image_newline.to(rest.device, rest.dtype)
-    width = int((rest == newline).all(dim=-1).int().argmax())
-    is_separator = len(rest) == 1
-    return None if is_separator else (len(rest) // (width + 1), width)
+        yield with_tiles(side, *area) if area else [view("image", side), _separator("image")]
 
 
 def _areas_of_sizes(
@@ -160,11 +120,7 @@ def _areas_of_sizes(
 
 def _area_of_size(config: Any, size: list[int], side: int) -> tuple[int, int]:
     """(h, w) of an image's tiles without their padding, at most as many tokens as allowed."""
-    rows, columns = get_anyres_image_grid_shape(
-        size, config.image_grid_pinpoints, config.vision_config.image_size
-    )
-    canvas = torch.empty(1, rows * side, columns * side, device="meta")
-    height, width = unpad_image(canvas, size).shape[1:]
+    height, width = area_of_size(config, size, side)
     most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
     ratio = math.sqrt(height * width / (most * side**2))
     return (int(height // ratio), int(width // ratio)) if ratio > 1.1 else (height, width)
@@ -183,36 +139,9 @@ def _videos(core: Any, inputs: Mapping[str, Any]) -> Iterator[Layout]:
     else:
         return
     for _ in range(n_videos):
-        yield [*[_view("frame", side)] * n_frames, _separator("frame")]
-
-
-def _view(kind: str, side: int) -> Block:
-    return Block.full(0, 0, kind, (side, side), 0)
+        yield [*[view("frame", side)] * n_frames, _separator("frame")]
 
 
 def _separator(kind: str) -> Block:
     special = torch.ones(1, dtype=torch.bool)
     return replace(Block.full(0, 0, kind, (1, 1), 0), special=special, eligible=~special)
-
-
-def _with_tiles(side: int, height: int, width: int) -> Layout:
-    """Thumbnail and tiles of an image that is alone in its sample.
-
-    Of a picture less than a token high nothing is left of the tiles, of one less than a token wide
-    only the newlines.
-    """
-    if not height:
-        return [_view("thumbnail", side)]
-    tiles = Block.full(0, 0, "tile", (height, width + 1), 0)
-    special = tiles.cell[:, 1] == width
-    columns = max(1, width)
-    xy = torch.stack([tiles.xy[:, 0] * (width + 1) / columns, tiles.xy[:, 1]], dim=-1)
-    cell = tiles.cell * side // torch.tensor([height, columns])
-    tiles = replace(
-        tiles,
-        xy=xy.clamp(max=1),
-        special=special,
-        eligible=~special,
-        thumbnail_cell=cell.masked_fill(special[:, None], -1),
-    )
-    return [_view("thumbnail", side), tiles]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from ..base import Family
-from ..blocks import Block
+from ..position_grids import PositionGrids
 from ..vision_towers.base import VisionTower
 from ..vision_towers.packed import windowed_tower
 from .processors import ImageTextProcessor
@@ -20,122 +14,18 @@ PUBLISHED_LAYERS = {28: 16, 36: 22, 64: 35}
 """Selection layer by depth, as published: 7B, 3B, 32B."""
 
 
-class Run(NamedTuple):
-    """An image or a frame: a run of visual tokens, and the positions (h, w) of its corners."""
-
-    sample: int
-    start: int
-    end: int
-    is_video: int
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.bottom - self.top + 1, self.right - self.left + 1
-
-
-class Qwen25VL(Family):
+class Qwen25VL(PositionGrids):
     """One row per image and per video frame (of `temporal_patch_size` pictures each)."""
 
     name = "qwen2_5_vl"
     model_types = ("qwen2_5_vl",)
-    rotary_axes = 3
 
     def default_layer(self, depth: int) -> int:
         """As published for 28, 36 and 64 layers; else 16/28 of the depth (inferred)."""
         return PUBLISHED_LAYERS.get(depth, max(1, round(depth * 16 / 28)))
-
-    def frequency_axis(self, model: Any, n: int) -> Tensor:
-        """M-RoPE turns consecutive sections of the frequencies with t, h and w."""
-        config: Any = self.text_model(model).config
-        sections = config.rope_parameters["mrope_section"]
-        return torch.arange(len(sections)).repeat_interleave(torch.tensor(sections))
-
-    def blocks(self, core: Any, inputs: Mapping[str, Any], positions: Tensor) -> list[Block]:
-        """Images and frames, found by their position ids.
-
-        Grids are read from the positions, not from `image_grid_thw`: `generate` encodes the images
-        beforehand and passes no grids, and beams repeat the sequences but not the grids.
-        """
-        runs = _runs(_token_kinds(core.config, inputs), positions[-2:])
-        if not runs:
-            return []
-        joined = [False, *self._joined(runs, core, inputs)]
-        blocks: list[Block] = []
-        image, sample = -1, -1
-        for run, continues in zip(runs, joined, strict=True):
-            if run.grid[0] * run.grid[1] != run.end - run.start:
-                raise ValueError(
-                    f"{run.end - run.start} visual tokens of sample {run.sample} have position ids "
-                    f"of a {run.grid[0]} x {run.grid[1]} grid: pass mm_token_type_ids and the "
-                    "grids as the processor returns them, without them the model falls back to 1-D "
-                    "positions"
-                )
-            if run.sample != sample:
-                image, sample = -1, run.sample
-            image += not continues
-            kind = "frame" if run.is_video else "image"
-            blocks.append(Block.full(run.sample, image, kind, run.grid, run.start))
-        return blocks
-
-    def _joined(self, runs: Sequence[Run], core: Any, inputs: Mapping[str, Any]) -> Sequence[bool]:
-        """For each run but the first, whether it is one more frame of the video before it."""
-        return [
-            bool(run.is_video) and (run.sample, run.start) == (before.sample, before.end)
-            for before, run in pairwise(runs)
-        ]
 
     def vision_tower(self, core: Any) -> VisionTower:
         return windowed_tower(core.visual)
 
     def load_processor(self, folder: Path) -> Any:
         return ImageTextProcessor.from_pretrained(folder)
-
-    def limit_pixels(self, processor: Any, minimum: int | None, maximum: int | None) -> None:
-        limits = {"shortest_edge": minimum, "longest_edge": maximum}
-        size = dict(processor.image_processor.size)
-        # Areas, in spite of their names: so this family's image processors call their limits.
-        processor.image_processor.size = size | {k: v for k, v in limits.items() if v}
-
-    def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
-        patch = processor.image_processor.patch_size
-        return [(w * patch, h * patch) for _, h, w in inputs["image_grid_thw"].tolist()]
-
-
-def _token_kinds(config: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """0 for text, 1 for image and 2 for video tokens, long `[B, S]`."""
-    if (input_ids := inputs.get("input_ids")) is not None:
-        is_image = (input_ids == config.image_token_id).long()
-        return is_image + 2 * (input_ids == config.video_token_id)
-    return cast(Tensor, inputs["mm_token_type_ids"])
-
-
-def _runs(kinds: Tensor, positions: Tensor) -> list[Run]:
-    """Images and frames, in input order.
-
-    Within a block the positions (h, w) ascend in raster order, so a new block begins where they do
-    not, or where the kind of token changes.
-
-    Args:
-        kinds: long `[B, S]`, see `_token_kinds`.
-        positions: h and w, long `[2, B, S]`.
-    """
-    height, width = positions
-    raster = height * (width.amax() + 1) + width
-    breaks = (kinds[:, 1:] != kinds[:, :-1]) | (raster[:, 1:] <= raster[:, :-1])
-    edge = torch.ones_like(breaks[:, :1])
-    is_first = (kinds > 0) & torch.cat([edge, breaks], dim=1)
-    is_last = (kinds > 0) & torch.cat([breaks, edge], dim=1)
-    (sample, start), (_, last) = is_first.nonzero().T, is_last.nonzero().T
-    columns = [
-        sample,
-        start,
-        last + 1,
-        (kinds[sample, start] == 2).long(),
-        *positions[:, sample, start],
-        *positions[:, sample, last],
-    ]
-    return [Run(*row) for row in torch.stack(columns, dim=1).tolist()]

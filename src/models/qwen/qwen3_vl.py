@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..position_grids import Run
 from ..vision_towers.base import VisionTower
 from ..vision_towers.packed import packed_tower
 from .processors import Qwen3Processor
-from .qwen2_5_vl import Qwen25VL, Run
+from .qwen2_5_vl import Qwen25VL
 
 _DEEPSTACK = ("visual_pos_masks", "deepstack_visual_embeds")
 """What Qwen3-VL's decoder takes features by: where they go `[B, S]`, and `[n, E]` a layer."""
@@ -74,6 +75,13 @@ class Qwen3VL(Qwen25VL):
 
     def load_processor(self, folder: Path) -> Any:
         return Qwen3Processor.from_pretrained(folder)
+
+
+class Qwen3VLMoe(Qwen3VL):
+    """Qwen3-VL with experts in its decoder: the same layout, attention and DeepStack."""
+
+    name = "qwen3_vl_moe"
+    model_types = ("qwen3_vl_moe",)
 
 
 def _video_sizes(core: Any, inputs: Mapping[str, Any]) -> list[int]:

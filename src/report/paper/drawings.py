@@ -14,6 +14,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from rich.console import Console
 from torch import Tensor
 
@@ -25,6 +27,7 @@ from ...models.internvl.pictures import picture_blocks
 from ...selectors import IVCSelector, Per, Selector, ThumbnailSelector, Union, Without, decision
 from ...selectors.coordinates import coordinate_scores
 from ...tokens.visual import VisualTokens
+from ..score_maps import add_scale, on_grid
 from .page import Picture, render_page
 from .published import read_content
 
@@ -32,7 +35,10 @@ SIZE = (640, 480)
 """Width and height of the picture in pixels."""
 SIDE = 16
 """Tokens along each side of an InternVL tile."""
-WHITE_AND_RED = ListedColormap(["#ffffff", "#d32f2f"])
+RED = "#d32f2f"
+WHITE_AND_RED = ListedColormap(["#ffffff", RED])
+WIDTH = 4.6
+"""Of a figure, in inches: at least what its legend takes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ CUTS: Mapping[str, Callable[[int, tuple[int, int]], list[Block]]] = {
 
 
 def write_drawings(names: Sequence[str], folder: Path, console: Console) -> None:
-    """Draws `conf/paper/<name>.yaml` for each model as PNG files and on one page `paper.html`.
+    """Draws `tables/<name>.yaml` for each model as PNG files and on one page `paper.html`.
 
     Args:
         folder: is made where it is missing.
@@ -131,34 +137,58 @@ def draw(layout: Layout, scores: bool) -> bytes:
     """A PNG with one panel for each image, tile, thumbnail or canvas.
 
     Args:
-        scores: draw V(m) and U(m) with the coordinates as black squares; else the tokens alone.
+        scores: draw V(m) and U(m), with their scales and with the coordinates as black squares;
+            else the tokens alone.
     """
+    buffer = io.BytesIO()
+    figure_of(layout, scores).savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def figure_of(layout: Layout, scores: bool) -> Figure:
+    """What `draw` draws."""
     tokens = layout.tokens()
     shown = [i for i, row in enumerate(tokens.rows) if row.grid != (1, 1)]
     lines: list[tuple[str, Tensor | None]] = [("tokens", None)]
     if scores:
         real, imaginary = coordinate_scores(tokens.positions, tokens.inv_freq)
-        lines = [("V(m)", real), ("U(m)", imaginary)]
+        lines = [("V", real), ("U", imaginary)]
     chosen = decision(layout.coordinates, tokens).keep
-    figure = Figure(figsize=(2.4 * len(shown) + 0.4, 2.6 * len(lines) + 0.3), layout="constrained")
+    size = (max(2.4 * len(shown) + 1.0, WIDTH), 2.6 * len(lines) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(lines), len(shown), squeeze=False)
     for (name, values), line in zip(lines, panels, strict=True):
         for row, axes in zip(shown, line, strict=True):
+            kind = tokens.rows[row].kind
             if values is None:
                 _draw_tokens(axes, tokens, row)
+                axes.set_title(kind, fontsize=8)
             else:
-                _draw_scores(axes, tokens, row, values, chosen)
-            axes.set_title(f"{name}, {tokens.rows[row].kind}", fontsize=8)
+                drawn = _draw_scores(axes, tokens, row, values, chosen)
+                add_scale(figure, axes, drawn, name)
+                axes.set_title(f"{name}(m), {kind}", fontsize=8)
             axes.set_xticks([])
             axes.set_yticks([])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+    handles = _keys(scores, special=bool(tokens.special.any()))
+    figure.suptitle(layout.label, fontsize=10)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def _keys(scores: bool, special: bool) -> list[Line2D]:
+    """What the squares stand for."""
+    keys = [("black", "implicit coordinates")] if scores else [("white", "visual tokens")]
+    if special:
+        keys.append((RED, "tokens without a place in the picture"))
+    return [
+        Line2D([], [], linestyle="", marker="s", ms=6, mfc=colour, mec="#8a8a8a", label=label)
+        for colour, label in keys
+    ]
 
 
 def _draw_tokens(axes: Axes, tokens: VisualTokens, row: int) -> None:
     """White and red squares with grey edges."""
-    special = _on_grid(tokens, row, tokens.special.float())
+    special = on_grid(tokens, row, tokens.special.float())
     axes.pcolormesh(
         special, cmap=WHITE_AND_RED, vmin=0, vmax=1, edgecolors="#8a8a8a", linewidth=0.3
     )
@@ -168,16 +198,9 @@ def _draw_tokens(axes: Axes, tokens: VisualTokens, row: int) -> None:
 
 def _draw_scores(
     axes: Axes, tokens: VisualTokens, row: int, values: Tensor, chosen: Tensor
-) -> None:
-    axes.imshow(_on_grid(tokens, row, values), cmap="viridis")
-    for marked, colour in ((chosen & ~tokens.special, "black"), (tokens.special, "#d32f2f")):
-        y, x = np.nonzero(_on_grid(tokens, row, marked.float()) == 1)
+) -> AxesImage:
+    drawn = axes.imshow(on_grid(tokens, row, values), cmap="viridis")
+    for marked, colour in ((chosen & ~tokens.special, "black"), (tokens.special, RED)):
+        y, x = np.nonzero(on_grid(tokens, row, marked.float()) == 1)
         axes.plot(x, y, "s", ms=2.5, color=colour)
-
-
-def _on_grid(tokens: VisualTokens, row: int, values: Tensor) -> np.ndarray[Any, Any]:
-    count = tokens.count[row]
-    cells = tokens.cell[row, :count]
-    table = np.full(tokens.rows[row].grid, np.nan)
-    table[cells[:, 0], cells[:, 1]] = values[row, :count].numpy()
-    return table
+    return drawn

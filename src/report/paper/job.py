@@ -10,7 +10,7 @@ from rich.console import Console
 from ...runs.read import Run
 from . import latex, markdown, terminal
 from .layout import lay_out
-from .measured import Measurements
+from .measured import LAYER, Measurements
 from .page import Section, render_page
 from .plots import BREAKDOWN, LAYERS, TRADE_OFF, draw_breakdown, draw_layer_sweeps, draw_trade_offs
 from .published import PublishedTable, load_table
@@ -23,14 +23,16 @@ def report_tables(
     names: Sequence[str],
     experiment: Path,
     runs: Sequence[Run],
+    layer_runs: Sequence[Run],
     console: Console,
     efficiency: str | None = None,
 ) -> list[Path]:
     """Prints the tables and writes `paper.md`, `paper.tex` and `paper.html` beside the runs.
 
     Args:
-        names: of `conf/paper/<name>.yaml`.
+        names: of `tables/<name>.yaml`.
         experiment: folder of the runs.
+        layer_runs: those of `job=select_layer`; only a table of chosen layers takes them.
         efficiency: file with times for Tab. 3; None = `efficiency.json` in that folder, if any.
 
     Returns:
@@ -39,9 +41,14 @@ def report_tables(
     Raises:
         FileNotFoundError, ValueError: there is no table of a name, or no times in the file.
     """
-    measurements = Measurements(runs, find_timings(experiment, efficiency))
+    timings = find_timings(experiment, efficiency)
+    measurements = Measurements(runs, timings)
+    swept = Measurements([*runs, *layer_runs], timings)
     published = [load_table(name) for name in names]
-    sections = [_section(table, measurements) for table in published]
+    sections = [
+        _section(table, swept if any(c.figure == LAYER for c in table.columns) else measurements)
+        for table in published
+    ]
     tables = [section.table for section in sections]
     for table in tables:
         console.print(terminal.render(table))

@@ -1,4 +1,4 @@
-"""The paper's tables as data: `conf/paper/<name>.yaml`."""
+"""The paper's tables as data: `tables/<name>.yaml`, named as the experiment that repeats it."""
 
 from __future__ import annotations
 
@@ -142,13 +142,13 @@ def relative_average(
 
 def table_names() -> list[str]:
     """All tables and figures that hold rows, sorted."""
-    folder = files("ivcprune.conf") / "paper"
+    folder = files(__package__) / "tables"
     names = [f.name for f in folder.iterdir() if f.name.endswith(".yaml")]
     return sorted(n.removesuffix(".yaml") for n in names if "rows" in read_content(n))
 
 
 def load_table(name: str) -> PublishedTable:
-    """The table `conf/paper/<name>.yaml`.
+    """The table `tables/<name>.yaml`.
 
     Raises:
         ValueError: there is no such table, or a row has another number of cells than columns.
@@ -211,11 +211,11 @@ def _row(
 
 
 def read_content(file_name: str) -> dict[str, Any]:
-    """The content of a file of `conf/paper/`; empty where there is none."""
-    file = files("ivcprune.conf") / "paper" / file_name
+    """The content of a file of `tables/`; empty where there is none."""
+    file = files(__package__) / "tables" / file_name
     if not file.is_file():
         return {}
     content = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
     if not isinstance(content, dict):
-        raise ValueError(f"conf/paper/{file_name} holds no mapping")
+        raise ValueError(f"{file_name} holds no mapping")
     return {str(key): value for key, value in content.items()}

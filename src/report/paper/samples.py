@@ -8,6 +8,7 @@ import io
 from PIL import Image
 
 from ...runs.read import Row, Run
+from .. import formats
 from ..overlay import draw_overlay
 from .measured import Measurements
 from .page import Picture
@@ -55,7 +56,7 @@ def _picture(published: PublishedSample, row: Row, tokens: Row, run: Run) -> Pic
         title=published.question,
         image=uri,
         caption=(
-            f"True answer: {published.answer}. {row['n_kept']} of {row['n_visual']} tokens kept.",
+            f"True answer: {published.answer}. Kept: {formats.kept(row)}.",
             f"Measured: {_mark(bool(row['score']))} {row['prediction']}",
             f"Published: {_mark(published.correct)} {published.prediction}",
         ),

@@ -8,16 +8,36 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from . import deepseek_vl2, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl
+from . import (
+    deepseek_vl2,
+    glm4v,
+    idefics3,
+    internvl,
+    llava,
+    llava_next,
+    llava_onevision,
+    mistral3,
+    paddleocr_vl,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+    qwen3_vl_moe,
+)
 
 _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "deepseek_vl2": deepseek_vl2.build,
+    "glm4v": glm4v.build,
+    "idefics3": idefics3.build,
     "internvl": internvl.build,
     "llava": llava.build,
+    "llava_next": llava_next.build,
     "llava_onevision": llava_onevision.build,
+    "mistral3": mistral3.build,
+    "paddleocr_vl": paddleocr_vl.build,
     "qwen2_5_vl": qwen2_5_vl.build,
     "qwen2_vl": qwen2_vl.build,
     "qwen3_vl": qwen3_vl.build,
+    "qwen3_vl_moe": qwen3_vl_moe.build,
 }
 """By family; each takes the number of decoder layers."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -42,8 +42,13 @@ def write_run(
     limit: int | None = None,
     overlays: int = 4,
     errors: int = 0,
+    settings: dict[str, Any] | None = None,
+    layers: dict[str, int] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Run:
-    key = f"{policy}-tiny-scenes-{crc32(repr((share, limit)).encode()):08x}"
+    """`settings` are of the policy; `layers` are those at which its stages acted."""
+    told = (share, limit, settings, layers, overrides)
+    key = f"{policy}-tiny-scenes-{crc32(repr(told).encode()):08x}"
     folder = experiment / key
     (folder / "images").mkdir(parents=True)
     rng = random.Random(policy)
@@ -54,11 +59,12 @@ def write_run(
     cfg = {
         "model": {"name": "tiny", "family": "qwen2_5_vl"},
         "data": {"name": "scenes", "split": "test", "limit": limit},
-        "policy": {"name": policy, "average_tokens": share},
+        "policy": {"name": policy, "average_tokens": share} | (settings or {}),
         "seed": 0,
         "experiment_name": experiment.name,
         "paths": {"output_dir": str(experiment.parent)},
     }
+    (folder / "overrides.txt").write_text("".join(f"{override}\n" for override in overrides))
     OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
     pq.write_table(pa.Table.from_pylist(rows), folder / "samples.parquet")
     entries = [_tokens(folder, row, rng) for row in rows[:overlays] if not row["error"]]
@@ -71,7 +77,7 @@ def write_run(
         "errors": errors,
         "average_tokens": share if errors < samples else None,
         "kv_bytes_per_sample": int(221_184 * share) if errors < samples else None,
-        "layers": {},
+        "layers": layers or {},
         "scores": metrics,
         "categories": categories,
         "seconds": 1.0,

@@ -84,7 +84,10 @@ def test_other_data_limits_are_never_compared(make_run: MakeRun) -> None:
     runs = [make_run("none", limit=10), make_run("fastv", limit=10), make_run("fastv", limit=20)]
     comparisons = compare(runs)
     sizes = {comparison.setting: len(comparison.entries) for comparison in comparisons}
-    assert sizes == {"split=test, limit=10": 2, "split=test, limit=20": 1}
+    assert sizes == {
+        "split=test, limit=10, policy.average_tokens=0.5": 2,
+        "split=test, limit=20, policy.average_tokens=0.5": 1,
+    }
 
 
 def test_other_weights_are_never_compared(make_run: MakeRun) -> None:
@@ -92,7 +95,7 @@ def test_other_weights_are_never_compared(make_run: MakeRun) -> None:
     (runs[0].folder / "env.json").write_text(json.dumps({"weights": "0123456789abcdef"}))
     comparisons = compare([load_run(run.folder) for run in runs])
     assert sorted(comparison.setting for comparison in comparisons) == [
-        "split=test",
+        "split=test, policy.average_tokens=0.5",
         "split=test, weights=01234567",
     ]
 

@@ -17,7 +17,7 @@ from transformers.convert_slow_tokenizer import import_protobuf
 
 from ivcprune.models.internvl.config import convert_config
 
-DATA = Path(__file__).parent / "data" / "model_configs"
+DATA = Path(__file__).parents[1] / "data" / "model_configs"
 PUBLISHED = json.loads((DATA / "internvl2_5_8b.json").read_text())
 """The `config.json` of InternVL2.5-8B."""
 

@@ -1,6 +1,7 @@
 """Any reply to any task: an answer or unread, in both readings; never an exception.
 
-HYPOTHESIS_PROFILE=long pytest tests/unit/test_replies_fuzz.py
+CI draws 1,000 examples; `HYPOTHESIS_PROFILE=long pytest -n0 tests/fuzz/test_fuzzed_replies.py`
+42 times as many.
 """
 # ruff: noqa: RUF001 - fullwidth characters are the subject
 
@@ -12,9 +13,10 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from fuzzing import examples
 from ivcprune.data.sample import Sample
 from ivcprune.metrics.boxes import BOX_FORMATS
 from ivcprune.metrics.options import NO_OPTION, REFUSALS, options_or_letters
@@ -29,7 +31,7 @@ from ivcprune.metrics.scoring import (
     read_reply,
 )
 
-many = settings(max_examples=max(250, settings.default.max_examples))
+many = examples(250)
 
 TASKS = sorted(SCORERS)
 OPTIONS = ["cat", "black cat", "10", "1", "Yes", "no", "狗", "A", "the", ""]
