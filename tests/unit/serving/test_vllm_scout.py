@@ -54,6 +54,7 @@ def engine_layers(model):
     ]
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_vl", "qwen3_vl"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -65,24 +66,25 @@ def engine_layers(model):
     ],
 )
 @torch.no_grad()
-def test_selections_equal_those_of_prune(settings):
-    model, processor = tiny_model("qwen2_5_vl")
+def test_selections_equal_those_of_prune(settings, family):
+    model, processor = tiny_model(family)
     model.config.ivcprune = settings
     plan = plan_of(model.config)
     token = model.config.image_token_id
     inputs = batch(processor, ("where is the red one", [picture(196, 140)]))
-    with prune(model, Settings.of(model.config).load("qwen2_5_vl")) as run:
+    with prune(model, Settings.of(model.config).load(family)) as run:
         model(**inputs)
     ids = inputs["input_ids"][0].tolist()
     start, n = ids.index(token), ids.count(token)
-    features = model.model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
-    features = features.pooler_output[0]
+    encoded = model.model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
+    levels = getattr(encoded, "deepstack_features", None) or []
+    features = torch.cat([encoded.pooler_output[0], *(level[0] for level in levels)], dim=1)
     _, height, width = inputs["image_grid_thw"][0].tolist()
     question = [*ids[: start + 1], *ids[start + n :]]
     axis = plan.family.frequency_axis(model, 0), plan.family.inverse_frequencies(model)
     asked = Picture((height // 2, width // 2), question, token, plan, (axis[1], axis[0]))
     assert asked.ids.tolist() == ids
     text = model.get_input_embeddings()(asked.ids)
-    kept = kept_tokens(asked, features, text, engine_layers(model))
+    kept = kept_tokens(asked, features, text, engine_layers(model), len(levels))
     assert (kept + start).tolist() == run.stats.kept[0].tolist()
     assert 0 < len(kept) < n
