@@ -37,6 +37,8 @@ def _in(value: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: not refused"
     elif key.endswith("computed_on_second_run") and value:
         yield f"{key}: {value}, the cache was not used"
+    elif key.endswith("again cached_tokens") and not value:
+        yield f"{key}: no prefix was taken from the cache, so nothing shows that it is right"
     elif key.endswith("largest_log_prob_difference") and value > TOLERANCE:
         yield f"{key}: {value:.2g} is more than {TOLERANCE}"
     elif isinstance(value, str) and _falls_short(value):
