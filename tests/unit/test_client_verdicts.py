@@ -1,7 +1,6 @@
 """What of a record of the clients counts as a problem."""
 
 import pytest
-
 from tools.clients.verdicts import NEGATIVE, problems_of
 
 GOOD = {
