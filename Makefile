@@ -1,6 +1,6 @@
 # Every target sets itself up in .venv on first use, and again when pyproject.toml changes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs reliability
+.PHONY: help demo test check docs reliability clients
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ check: $(READY) ## Check style, formatting and types
 
 reliability: $(READY) ## Kill and disturb runs: 20 kills, 200 faults, about 15 minutes on 2 cores
 	@$(BIN)/python -m tools.reliability --kills 20 --faults 200 --output results/reliability
+
+clients: $(READY) ## Compare vLLM, lmms-eval and VLMEvalKit with prune, in their own environments under .venvs
+	@$(BIN)/python -m tools.clients --output results/clients
 
 docs: $(READY) ## Check the documentation; build it in site/ where its extra [docs] is installed
 	@$(BIN)/pytest --quiet tests/integration/test_docs.py

@@ -47,7 +47,7 @@ def manifests() -> list[ModelManifest]:
     ]
 
 
-class _Generating(lmms):  # type: ignore[misc]
+class _Generating(lmms):
     """What both have in common: arguments of the policy, the identity, the log."""
 
     @classmethod

@@ -152,6 +152,6 @@ def check_identity(given: object, identity: str, cached: bool) -> None:
         )
     if given is not None and str(given) != identity:
         raise ValueError(
-            f"identity={given} is not that of this policy: it is {identity} now (a policy file, the "
-            "weights or ivcprune have changed since)"
+            f"identity={given} is not that of this policy: it is {identity} now (a policy file, "
+            "the weights or ivcprune have changed since)"
         )

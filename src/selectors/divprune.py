@@ -53,3 +53,6 @@ class DivPruneSelector(FixedBudget):
             distance = 1 - torch.einsum("rne,re->rn", vectors, vectors[rows, pick])
             farness = distance if number == 0 else farness.minimum(distance)
         return chosen
+
+    def sizes(self, tokens: VisualTokens) -> list[int] | None:
+        return self.budget(tokens) if tokens.all_alike else None

@@ -62,3 +62,14 @@ def test_several_stages_are_refused():
     stages = {"a": Stage(1, RandomSelector()), "b": Stage(2, RandomSelector())}
     with pytest.raises(ValueError, match="'recomputed' with the 2 stages a, b"):
         PruningPolicy(stages, cache="recomputed")
+
+
+def test_every_prefill_in_a_block_is_told():
+    model, processor = tiny_model("qwen2_5_vl")
+    seen = []
+    policy = PruningPolicy({"select": Stage(2, RandomSelector(keep=0.4))}, cache="recomputed")
+    with prune(model, policy, on_prefill=seen.append) as run:
+        for _ in range(2):
+            generate(model, ragged_batch(processor))
+    assert len(seen) == 2
+    assert seen[-1] is run.stats

@@ -32,7 +32,7 @@ class PrunedPictures:
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         config = vllm_config.model_config.hf_config
         plan = plan_of(config)  # before any weight: it may refuse
-        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         self.ivcprune_plan: Plan | None = plan
         if plan is None:
             return
@@ -130,50 +130,46 @@ def _mend_vision_rotary(visual: Any, config: Any) -> None:
         )
 
 
-class Qwen2Info(PrunedInfo, qwen2_vl.Qwen2VLProcessingInfo):  # type: ignore[misc]
+class Qwen2Info(PrunedInfo, qwen2_vl.Qwen2VLProcessingInfo):
     pass
 
 
-class Qwen25Info(PrunedInfo, qwen2_5_vl.Qwen2_5_VLProcessingInfo):  # type: ignore[misc]
+class Qwen25Info(PrunedInfo, qwen2_5_vl.Qwen2_5_VLProcessingInfo):
     pass
 
 
-class Qwen3Info(PrunedInfo, qwen3_vl.Qwen3VLProcessingInfo):  # type: ignore[misc]
+class Qwen3Info(PrunedInfo, qwen3_vl.Qwen3VLProcessingInfo):
     pass
 
 
-class Qwen2Processor(PrunedProcessor, qwen2_vl.Qwen2VLMultiModalProcessor):  # type: ignore[misc]
+class Qwen2Processor(PrunedProcessor, qwen2_vl.Qwen2VLMultiModalProcessor):
     pass
 
 
-class Qwen25Processor(  # type: ignore[misc]
-    PrunedProcessor, qwen2_5_vl.Qwen2_5_VLMultiModalProcessor
-):
+class Qwen25Processor(PrunedProcessor, qwen2_5_vl.Qwen2_5_VLMultiModalProcessor):
     pass
 
 
-class Qwen3Processor(PrunedProcessor, qwen3_vl.Qwen3VLMultiModalProcessor):  # type: ignore[misc]
+class Qwen3Processor(PrunedProcessor, qwen3_vl.Qwen3VLMultiModalProcessor):
     pass
 
 
 @MULTIMODAL_REGISTRY.register_processor(
     Qwen2Processor, info=Qwen2Info, dummy_inputs=qwen2_vl.Qwen2VLDummyInputsBuilder
 )
-class PrunedQwen2VL(PrunedPictures, qwen2_vl.Qwen2VLForConditionalGeneration):  # type: ignore[misc]
+class PrunedQwen2VL(PrunedPictures, qwen2_vl.Qwen2VLForConditionalGeneration):
     """Qwen2-VL."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(
     Qwen25Processor, info=Qwen25Info, dummy_inputs=qwen2_5_vl.Qwen2_5_VLDummyInputsBuilder
 )
-class PrunedQwen25VL(  # type: ignore[misc]
-    PrunedPictures, qwen2_5_vl.Qwen2_5_VLForConditionalGeneration
-):
+class PrunedQwen25VL(PrunedPictures, qwen2_5_vl.Qwen2_5_VLForConditionalGeneration):
     """Qwen2.5-VL."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(
     Qwen3Processor, info=Qwen3Info, dummy_inputs=qwen3_vl.Qwen3VLDummyInputsBuilder
 )
-class PrunedQwen3VL(PrunedPictures, qwen3_vl.Qwen3VLForConditionalGeneration):  # type: ignore[misc]
+class PrunedQwen3VL(PrunedPictures, qwen3_vl.Qwen3VLForConditionalGeneration):
     """Qwen3-VL."""

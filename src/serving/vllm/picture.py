@@ -36,8 +36,8 @@ def questions(
     places = [i for i, token in enumerate(prompt) if token == image_token]
     if len(places) != n_images:
         raise ValueError(
-            f"the prompt has {len(places)} image tokens for {n_images} pictures: give the prompt as "
-            "the chat template makes it, with one for each, and not expanded"
+            f"the prompt has {len(places)} image tokens for {n_images} pictures: give the prompt "
+            "as the chat template makes it, with one for each, and not expanded"
         )
     alone = []
     for place in places:
@@ -128,3 +128,9 @@ class Picture:
                 "budget, such as divprune, or put its selector into a TopUp"
             )
         return int(sizes[0])
+
+
+def check_sizes(plan: Plan) -> None:
+    """Raises ValueError where the policy does not say how many tokens of a picture it keeps."""
+    frequencies = torch.ones(1), torch.zeros(1, dtype=torch.long)
+    Picture((8, 12), [0, 1], 1, plan, frequencies).n_kept()

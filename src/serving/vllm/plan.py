@@ -94,8 +94,8 @@ def _check(bound: BoundPolicy, settings: Settings) -> None:
     """Raises ValueError for what cannot be done at the input of an engine."""
     if len(bound.stages) > 1:
         raise ValueError(
-            f"the policy {bound.name!r} prunes in {len(bound.stages)} stages, and an engine's cache "
-            f"has one length for all layers: {INSTEAD}"
+            f"the policy {bound.name!r} prunes in {len(bound.stages)} stages, and an engine's "
+            f"cache has one length for all layers: {INSTEAD}"
         )
     stage = bound.stages[0]
     if stage.layer > 0 and bound.cache != "recomputed":
@@ -112,8 +112,8 @@ def _check(bound: BoundPolicy, settings: Settings) -> None:
         )
     if odd := _first_of(stage.selector, (MergeDropped, Recycle)):
         raise ValueError(
-            f"the policy {bound.name!r} merges or adds tokens ({type(odd).__name__}), and a picture "
-            f"at the input of an engine can only lose some: {INSTEAD}"
+            f"the policy {bound.name!r} merges or adds tokens ({type(odd).__name__}), and a "
+            f"picture at the input of an engine can only lose some: {INSTEAD}"
         )
     if _first_of(stage.selector, (AnnotatedSelector,)):
         raise ValueError(
@@ -121,8 +121,8 @@ def _check(bound: BoundPolicy, settings: Settings) -> None:
         )
     if _first_of(stage.selector, (AdaptiveTopUp,)):
         raise ValueError(
-            f"the policy {bound.name!r} decides how many tokens stay by their scores, and an engine "
-            f"must know the number before it runs: {INSTEAD}"
+            f"the policy {bound.name!r} decides how many tokens stay by their scores, and an "
+            f"engine must know the number before it runs: {INSTEAD}"
         )
 
 

@@ -48,9 +48,11 @@ class Looking:
         if getattr(config, KEY, None) is not None:
             from vllm.logger import init_logger
 
-            from .plan import plan_of  # imports transformers
+            from .picture import check_sizes  # imports transformers, as the next one
+            from .plan import plan_of
 
             if (plan := plan_of(config)) is not None:
+                check_sizes(plan)
                 check_engine(plan, vllm_config)
                 init_logger(__name__).info("ivcprune: %s", plan.in_words())
         if self._earlier is not None:

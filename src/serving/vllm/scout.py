@@ -88,8 +88,15 @@ def _project(layer: Any, hidden: Tensor, positions: Tensor) -> Projections:
             for norm, x in ((attention.q_norm, queries), (attention.k_norm, keys))
         )
     rotated = attention.rotary_emb(positions, queries.clone(), keys.clone())
-    heads = [
-        x.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)[None]
-        for x in (queries, keys, *rotated, values)
-    ]
-    return Projections(*heads, scaling=attention.scaling)
+
+    def heads(states: Tensor) -> Tensor:
+        return states.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)[None]
+
+    return Projections(
+        queries=heads(queries),
+        keys=heads(keys),
+        rotated_queries=heads(rotated[0]),
+        rotated_keys=heads(rotated[1]),
+        values=heads(values),
+        scaling=attention.scaling,
+    )
