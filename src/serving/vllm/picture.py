@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...models.blocks import Block, visual_tokens
-from ...pruning.live_signals import TextTokens
+from ...pruning.text_tokens import TextTokens
 from ...tokens.visual import VisualTokens
 from .plan import Plan
 
@@ -108,8 +108,7 @@ class Picture:
         is_text = torch.ones(1, len(self.ids), dtype=torch.bool)
         end = self.start + self.n_visual
         is_text[:, self.start : end] = False
-        asks = is_text & (torch.arange(len(self.ids)) >= end + self.plan.family.text_skip)
-        return TextTokens(is_text, asks, [int(is_text.sum())], [int(asks.sum())])
+        return TextTokens.behind(is_text, [end - 1], self.plan.family.text_skip)
 
     def n_kept(self) -> int:
         """How many tokens stay, known before any model runs.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from ...selectors.base import decision
 from ...selectors.selection import checked_selection
 from .picture import Picture
 from .scout import scout
-from .signals import ScoutSignals
+from .signals import ScoutSignals, no_norm
 
 
 def kept_tokens(
@@ -46,9 +45,10 @@ def kept_tokens(
         additions[layer][where] = level.to(embeddings)
     stage, text = picture.plan.stage, picture.text
     tokens = picture.tokens.to(device)
-    text = replace(text, all=text.all.to(device), after_image=text.after_image.to(device))
-    scouted = scout(layers, embeddings, picture.positions.to(device), stage.layer, additions)
-    given = InputSignals(embeddings[None], text, tokens, None)
+    text = text.each(lambda mask: mask.to(device))
+    positions = picture.positions.to(device)
+    scouted = scout(layers, embeddings, positions, stage.layer, additions)
+    given = InputSignals(embeddings[None], text, tokens, None, positions[:, None], no_norm)
     tokens = tokens.with_signals(ScoutSignals(scouted, text, given), stage.needs)
     chosen = checked_selection(stage, decision(stage.selector, tokens), tokens)
     kept = chosen.keep[0].nonzero().flatten()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...pruning.live_signals import InputSignals, TextTokens
+from ...pruning.live_signals import RATERS, InputSignals
+from ...pruning.text_tokens import TextTokens
 from ...tokens.attention import AttentionInputs, Queries
 from ...tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries
 from .scout import Projections, Scouted
@@ -39,18 +40,28 @@ class ScoutSignals:
     def next_values(self) -> Tensor:
         return self._layer("next").values
 
+    def sequence_keys(self, rope: bool) -> Tensor:
+        source = self._layer("previous")
+        return source.rotated_keys if rope else source.keys
+
     def text_slots(self, span: TextSpan) -> tuple[Tensor, Tensor]:
         return self.text.slots(span)
 
+    def text_places(self, span: TextSpan) -> tuple[Tensor, Tensor]:
+        return self.text.slots(span)  # nothing has left the sequence
+
+    def positions(self) -> Tensor:
+        return self.input.positions
+
     def text_counts(self) -> list[int]:
-        return self.text.n_all
+        return self.text.counts["all"]
 
     def last_token(self) -> Queries:
         last = torch.full_like(self._valid[:, :1], len(self.scouted.hidden) - 1, dtype=torch.long)
         return Queries(last, torch.ones_like(last, dtype=torch.bool))
 
     def raters(self) -> Queries:
-        slots, mask = self.text.slots("after_image")
+        slots, mask = self.text.slots(RATERS)
         return Queries(slots, mask & self.input.rates)
 
     def attention_inputs(
@@ -66,6 +77,9 @@ class ScoutSignals:
     def hidden(self) -> Tensor:
         return self.scouted.hidden[None]
 
+    def final_norm(self, states: Tensor) -> Tensor:
+        return self.input.norm(states)
+
     def embeddings(self) -> Tensor:
         assert self.input.embeddings is not None
         return self.input.embeddings
@@ -75,3 +89,14 @@ class ScoutSignals:
 
     def vision_attention(self, queries: VisionQueries, depth: VisionDepth) -> Tensor:
         raise ValueError("attention of the vision tower was asked for: an engine gives none")
+
+    def vision_keys(self, depth: VisionDepth, rope: bool) -> Tensor:
+        raise ValueError("keys of the vision tower were asked for: an engine gives none")
+
+
+def no_norm(states: Tensor) -> Tensor:
+    """The norm behind the decoder's last layer, which a scout pass does not reach."""
+    raise ValueError(
+        "states behind the final norm were asked for: an engine gives none; choose a selector that "
+        "does without, for example ivc_prune"
+    )
