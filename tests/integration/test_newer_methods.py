@@ -10,6 +10,7 @@ import torch
 from ivcprune import load_policy, prune
 from ivcprune.models.registry import supported
 from ivcprune.testing import tiny_model
+from layer_helpers import HYBRID
 from pruning_helpers import batch, generate, picture
 from qwen_helpers import clip, encode
 
@@ -23,7 +24,15 @@ OF_TOWER = (
     "fastvid",
 )
 OF_LANGUAGE_MODEL = ("cdpruner", "sparsevlm_plus", "dycoke")
-WITHOUT_TOWER = ("glm4v", "idefics3", "llava_next", "llava_onevision", "mistral3", "paddleocr_vl")
+WITHOUT_TOWER = (
+    "gemma3",
+    "glm4v",
+    "idefics3",
+    "llava_next",
+    "llava_onevision",
+    "mistral3",
+    "paddleocr_vl",
+)
 WITH_TOWER = tuple(sorted(set(supported()) - set(WITHOUT_TOWER)))
 SAMPLES = (
     ("what is there", [picture(112, 112)]),
@@ -41,11 +50,13 @@ def steps(model, processor, policy, *samples):
     return torch.stack(output.logits), run.stats
 
 
-@pytest.mark.parametrize(
-    ("family", "name"),
-    [(family, name) for family in WITH_TOWER for name in (*OF_TOWER, *OF_LANGUAGE_MODEL)]
-    + [(family, name) for family in WITHOUT_TOWER for name in OF_LANGUAGE_MODEL],
-)
+RUNNING = [(family, name) for family in WITH_TOWER for name in (*OF_TOWER, *OF_LANGUAGE_MODEL)]
+RUNNING += [(family, name) for family in WITHOUT_TOWER for name in OF_LANGUAGE_MODEL]
+# its three stages need as many layers with attention, which tiny hybrid models do not have
+RUNNING = [pair for pair in RUNNING if pair[1] != "sparsevlm_plus" or pair[0] not in HYBRID]
+
+
+@pytest.mark.parametrize(("family", "name"), RUNNING)
 def test_a_batch_gets_what_singles_get(family, name):
     # three stages of SparseVLM+ need three layers beside the first one
     model, processor = build(family, depth=8 if name == "sparsevlm_plus" else 4)

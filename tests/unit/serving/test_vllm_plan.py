@@ -97,8 +97,10 @@ def test_positions_of_a_question_are_those_of_the_served_prompt():
 
 def test_text_that_asks_begins_behind_the_closing_tokens():
     made = picture(plan(policy="ivc_prune", layer=1))
-    assert made.text.n_all == [5]
-    assert made.text.after_image.nonzero()[:, 1].tolist() == [28]  # 2 + 24 + text_skip of 2
+    assert made.text.counts["all"] == [5]
+    assert made.text.masks["after_image"].nonzero()[:, 1].tolist() == [
+        28
+    ]  # 2 + 24 + text_skip of 2
 
 
 def test_positions_and_axes_equal_those_of_transformers():
