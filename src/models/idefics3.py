@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +15,21 @@ from .base import Family
 from .blocks import Block
 
 
-@dataclass(frozen=True)
-class _Square:
-    """A run of image tokens, and what stands directly before it.
-
-    Attributes:
-        start: its first token.
-        mark: the token before it: the tile's place, or the mark of the whole image.
-        gap: tokens between the run before and this one.
-    """
+class _Square(NamedTuple):
+    """A run of image tokens; whether it begins a line of tiles, or is the whole image."""
 
     start: int
-    mark: int
-    gap: int
+    begins_line: bool
 
 
 class Idefics3(Family):
     """A "tile" row for each tile, then a "thumbnail" row; a picture that is not cut has only that.
 
-    The last run of a sample shows a whole image, so the mark before it is that of whole images, and
-    each image ends with one. Between the tiles of one line stand two marks, at the end of a line
-    more. A frame of a video is an image of its own. Nothing is published for this family: the share
-    of Qwen2.5-VL-7B's layer is taken (inferred).
+    A token of its own stands before each square and once more behind the whole image, so two of it
+    stand between images; a line break before it ends a line. That tells the layout however many
+    tokens the names of the tiles and the line breaks take. A frame of a video is an image of its
+    own. Nothing is published for this family: the share of Qwen2.5-VL-7B's layer is taken
+    (inferred).
     """
 
     name = "idefics3"
@@ -56,15 +49,12 @@ class Idefics3(Family):
                 "input_ids beside inputs_embeds"
             )
         side = round(core.image_seq_len**0.5)
-        blocks: list[Block] = []
-        for sample, ids in enumerate(input_ids.tolist()):
-            squares = _squares(ids, core.config.image_token_id, side * side)
-            first, image = 0, 0
-            for i, square in enumerate(squares):
-                if square.mark == squares[-1].mark:
-                    blocks += _image(sample, image, side, squares[first : i + 1])
-                    first, image = i + 1, image + 1
-        return blocks
+        return [
+            block
+            for sample, ids in enumerate(input_ids.tolist())
+            for image, squares in enumerate(_images(ids, core.config.image_token_id, side * side))
+            for block in _blocks(sample, image, side, squares)
+        ]
 
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
         """Not known: tiles are resized on their own, and padded."""
@@ -74,29 +64,37 @@ class Idefics3(Family):
         return TilesProcessor.from_pretrained(folder, backend="pil")
 
 
-def _squares(ids: Sequence[int], image_token: int, size: int) -> list[_Square]:
+def _images(ids: list[int], image_token: int, size: int) -> list[list[_Square]]:
+    """The squares of each image of a sample, in order.
+
+    Raises:
+        ValueError: image tokens do not stand in runs of `size`, or nothing closes the last one.
+    """
     where = [i for i, token in enumerate(ids) if token == image_token]
     starts = where[::size]
-    if where != [slot for start in starts for slot in range(start, start + size)]:
+    runs = [slot for start in starts for slot in range(start, start + size)]
+    if where != runs or (where and where[-1] + 1 == len(ids)):
         raise ValueError(
-            f"image tokens do not stand in runs of {size}: pass input_ids as the processor "
-            "returns them"
+            f"image tokens do not stand in runs of {size}, each between marks: pass input_ids as "
+            "the processor returns them"
         )
-    ends = [0, *(at + size for at in starts)]
-    return [_Square(at, ids[at - 1], at - end) for at, end in zip(starts, ends, strict=False)]
+    images: list[list[_Square]] = []
+    end = 0
+    for start in starts:
+        mark = ids[starts[-1] + size]  # what closes the last image stands around all squares
+        between = ids[end:start]
+        if not images or between.count(mark) > 1:
+            images.append([])
+        images[-1].append(_Square(start, begins_line=between[:1] != [mark]))
+        end = start + size
+    return images
 
 
-def _image(sample: int, image: int, side: int, squares: Sequence[_Square]) -> list[Block]:
+def _blocks(sample: int, image: int, side: int, squares: Sequence[_Square]) -> list[Block]:
     """The tiles of one image, line by line, and its whole."""
     *tiles, whole = squares
-    thumbnail = Block.full(sample, image, "thumbnail", (side, side), whole.start)
-    if not tiles:
-        return [thumbnail]
-    within = min((tile.gap for tile in tiles[1:]), default=0)
-    ends_line = [tile.gap > within for tile in tiles[1:]]
-    columns = ends_line.index(True) + 1 if any(ends_line) else len(tiles)
-    if not any(ends_line) and len(tiles) > 1 and whole.gap <= within + 1:
-        columns = 1  # each tile ends its line
+    later = [i for i, tile in enumerate(tiles) if i and tile.begins_line]
+    columns = later[0] if later else max(1, len(tiles))
     grid = torch.tensor([len(tiles) // columns, columns])
     blocks = []
     for i, tile in enumerate(tiles):
@@ -104,7 +102,7 @@ def _image(sample: int, image: int, side: int, squares: Sequence[_Square]) -> li
         place = torch.tensor(divmod(i, columns))
         xy = (block.xy + place.flip(0)) / grid.flip(0)
         blocks.append(replace(block, xy=xy, thumbnail_cell=(xy.flip(-1) * side).long()))
-    return [*blocks, thumbnail]
+    return [*blocks, Block.full(sample, image, "thumbnail", (side, side), whole.start)]
 
 
 class TilesProcessor(Idefics3Processor):

@@ -47,9 +47,6 @@ def _layouts(core: Any, inputs: Mapping[str, Any]) -> Iterator[Layout]:
     """From the features where `generate` has encoded the images beforehand, else from the sizes.
 
     The features come with each sequence, beams included, but the sizes of the images do not.
-
-    Raises:
-        ValueError: neither is given.
     """
     config = core.config
     side = config.vision_config.image_size // config.vision_config.patch_size

@@ -21,7 +21,9 @@ class Mistral3(Family):
     """One row per image: h lines of w tokens, each with its mark, which is special and stays.
 
     The mark that ends an image differs from the one that ends a line. Nothing is published for
-    this family: the share of Qwen2.5-VL-7B's layer is taken (inferred).
+    this family: the share of Qwen2.5-VL-7B's layer is taken (inferred). Ministral 3 scales queries
+    by their positions beyond `original_max_position_embeddings` (16,384); attention that selectors
+    ask for leaves that out, so there it is the model's own at another temperature.
     """
 
     name = "mistral3"

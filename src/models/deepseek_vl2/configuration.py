@@ -52,7 +52,7 @@ class DeepseekVL2Config(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if not self.sub_configs_defaults:
             raise ImportError(
-                "DeepSeek-VL2 needs transformers 5.23 or later (the other families need 5.16): "
+                "DeepSeek-VL2 needs transformers 5.23 or later (the other families need 5.19): "
                 "pip install 'transformers>=5.23'"
             )
         if "language_config" in kwargs:
