@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..checks import check_at_least, check_choice, check_share
 from ..models.attention_names import ATTENTIONS
+from .waiting import SWEEPS
 
 Check = Callable[[str, object], None]
 
@@ -30,6 +31,10 @@ def _seed(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value}: it must be at most {LARGEST_SEED}")
 
 
+def _sweep(name: str, value: object) -> None:
+    check_choice(name, value, SWEEPS)
+
+
 def _attention(name: str, value: object) -> None:
     check_choice(name, value, ATTENTIONS)
 
@@ -40,6 +45,7 @@ NEEDED: dict[str, Check] = {
     "num_workers": _whole(0),
     "overlays": _whole(0),
     "attention": _attention,
+    "sweep": _sweep,
 }
 OPTIONAL: dict[str, Check] = {
     "threads": _whole(1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -57,6 +57,11 @@ class Plan:
     metrics: str
     run_dir: RunDirectory
 
+    @property
+    def label(self) -> str:
+        """What the run is called while it goes on."""
+        return f"{self.policy.name} · {self.spec.name} · {self.data.source.name}"
+
 
 def _check_family(cfg: DictConfig) -> None:
     """Policies take the settings of `family`, which a model's file sets beside its own."""
@@ -105,8 +110,31 @@ def prepare(cfg: DictConfig) -> Plan:
     parser, metrics = cfg.data.get("parser", DEFAULT_PARSER), cfg.data.get("metrics", MEAN)
     check_parser(parser, data.tasks)
     data.refuse(unscorable(metrics, scored_samples(data.selected)))
-    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
-    run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
+    run_dir = _run_dir(cfg, spec)
     return Plan(
         policy, layers, spec, decoding, processor, data, logger, judge, parser, metrics, run_dir
     )
+
+
+def with_policy_of(cfg: DictConfig, plan: Plan) -> Plan:
+    """The plan of a configuration that differs from another one's in its policy alone.
+
+    What it has in common with `plan` is neither loaded nor checked again.
+
+    Raises:
+        ValueError: the policy cannot work.
+    """
+    policy = build_policy(cfg)
+    return replace(
+        plan,
+        policy=policy,
+        layers=resolve_layers(policy, plan.spec),
+        logger=build_logger(cfg),
+        data=plan.data.for_another_run(),
+        run_dir=_run_dir(cfg, plan.spec),
+    )
+
+
+def _run_dir(cfg: DictConfig, spec: ModelSpec) -> RunDirectory:
+    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
+    return RunDirectory(experiment / run_key(cfg, spec.fingerprint()))

@@ -16,19 +16,25 @@ from ..runs.storage import replacing
 from .predictions import Overlay, Predictions
 
 
+def leave_where_asked(trainer: Trainer) -> None:
+    """Ends the process after SIGTERM: Lightning only takes note, and would go on to the end."""
+    if trainer.received_sigterm:
+        raise SystemExit(128 + signal.SIGTERM)
+
+
 class SampleWriter(BasePredictionWriter):
     """Appends rows to this rank's file; keeps image and token maps of samples with an overlay."""
 
-    def __init__(self, run_dir: RunDirectory) -> None:
+    def __init__(self, run_dir: RunDirectory, data: PredictData) -> None:
         super().__init__("batch")
-        self._run_dir = run_dir
+        self._run_dir, self._data = run_dir, data
         self._log: SampleLog | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every rank holds its lock by now. Read at any earlier moment, the files may have grown in
         # between, by a process of a killed run that was still at its last batch: the ranks would
         # deal out different batches.
-        data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data
         if trainer.is_global_zero:
             data.finished = finished_ids(self._run_dir.sample_files)
         data.finished = trainer.strategy.broadcast(data.finished)
@@ -39,16 +45,21 @@ class SampleWriter(BasePredictionWriter):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any
     ) -> None:
+        self.write(outputs)
+        leave_where_asked(trainer)
+
+    def write(self, predictions: Predictions) -> None:
+        """What a batch came to; when this returns, it is on the disk.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         if self._log is None:
             raise RuntimeError("SampleWriter has no file yet: on_predict_start did not run")
-        predictions: Predictions = outputs
         # Before the rows, so that a finished sample has its overlay wherever the run is killed.
         for overlay in predictions.overlays:
             self._write_overlay(overlay)
         self._log.append(predictions.rows)
-        # Lightning only takes note of the signal; its predict loop would go on to the end.
-        if trainer.received_sigterm:
-            raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.strategy.barrier("all ranks have written")

@@ -68,4 +68,4 @@ def _flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:
 
 def _same(a: Any, b: Any) -> bool:
     """Tensors are compared by identity, which costs nothing and is never wrong."""
-    return a is b or not (isinstance(a, Tensor) or isinstance(b, Tensor)) and bool(a == b)
+    return a is b or (not (isinstance(a, Tensor) or isinstance(b, Tensor)) and bool(a == b))

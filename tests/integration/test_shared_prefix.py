@@ -144,7 +144,8 @@ def test_shared_tensors_are_what_they_were_when_all_have_run() -> None:
         pairs = zip(held, copies, strict=True)
         assert all(torch.equal(x, copy) for x, copy in pairs), policies[number].name
         assert out.sequences.shape[0] == 2
-    assert trunk.states == [] and trunk.outputs == {}
+    assert trunk.states == []
+    assert trunk.outputs == {}
 
 
 def test_a_fork_holds_the_recorded_tensors_themselves() -> None:
@@ -158,7 +159,8 @@ def test_a_fork_holds_the_recorded_tensors_themselves() -> None:
     with shared.turn(1), prune(model, policies[1]), torch.inference_mode():
         cache = model(**inputs, use_cache=True).cache
         seen = [cache.layers[i].keys.data_ptr() for i in range(len(recorded))]
-    assert recorded and seen == recorded
+    assert recorded
+    assert seen == recorded
 
 
 def test_layers_that_keep_states_or_windows_are_not_shared_and_pictures_are() -> None:
