@@ -90,8 +90,7 @@ def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
             return
         with log_file(plan.run_dir):
             try:
-                overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-                write_provenance(cfg, plan, trainer.world_size, overrides)
+                write_provenance(cfg, plan, trainer.world_size, task_overrides())
                 _predict(cfg, plan, trainer)
                 finish(cfg, plan)
             except BaseException as error:
@@ -196,6 +195,11 @@ def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
             f"{len(failed)} of {total} samples failed ({ids}), the first by {failed[0].error}: "
             "the same command tries them again, once that is mended"
         )
+
+
+def task_overrides() -> list[str]:
+    """Of the running job's command line; none outside of Hydra."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def write_provenance(
