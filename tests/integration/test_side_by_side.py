@@ -72,7 +72,7 @@ def test_every_file_is_what_separate_runs_write(
 ) -> None:
     checkpoint = save_tiny(family, tmp_path / "checkpoint")
     settings = [
-        *("-m", f"policy={','.join(DEMO)}", f"model={MODELS[family]}", *pairs),
+        *("-m", *pairs, f"policy={','.join(DEMO)}", f"model={MODELS[family]}"),
         *(f"model.path={checkpoint}", "model.max_new_tokens=3", "batch_size=2", "overlays=2"),
         *("threads=1", "trainer=cpu"),
     ]
