@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,8 +93,7 @@ class PredictModule(LightningModule):
             log.info("the checkpoint's generation_config is not followed: %s; see generation", told)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        with naming_samples(batch):
-            return self.predict(batch)
+        return naming_samples(batch, partial(self.predict, batch))
 
     def predict(self, batch: Batch) -> Predictions:
         """Answers the batch; where memory does not suffice, one half after the other."""
@@ -234,9 +233,11 @@ class PredictModule(LightningModule):
         return overlays
 
 
-@contextmanager
-def naming_samples(batch: Batch) -> Iterator[None]:
-    """Inside, whatever is raised names the samples of the batch.
+def naming_samples(batch: Batch, answer: Callable[[], Predictions]) -> Predictions:
+    """What `answer` returns; whatever it raises names the samples of the batch.
+
+    No context manager: those of contextlib let a StopIteration through that became the cause of a
+    RuntimeError.
 
     Raises:
         PredictionError: also for what would end the loop (StopIteration) or the run (exit()) as if
@@ -244,7 +245,7 @@ def naming_samples(batch: Batch) -> Iterator[None]:
         SystemExit: somebody ends this process.
     """
     try:
-        yield
+        return answer()
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code:
             raise

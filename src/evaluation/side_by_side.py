@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from lightning import LightningModule
@@ -67,14 +68,12 @@ class SideBySideModule(LightningModule):
         return data.collate.encode(samples, failures).to(self.device)
 
     def _in_turns(self, numbers: Sequence[int], batch: Batch) -> Iterator[tuple[int, Predictions]]:
-        shared = self._share(numbers) if len(numbers) > 1 and batch.samples else None
-        for place in range(len(numbers)) if shared is None else shared.order:
+        shared = self._share(numbers)
+        for place in shared.order:
             lane = self._lanes[numbers[place]]
+            answer = partial(self._turn, shared, place, lane.module, batch)
             try:
-                with naming_samples(batch):
-                    done = None if shared is None else self._turn(shared, place, lane, batch)
-                    if done is None:
-                        shared, done = None, lane.module.predict(batch)
+                done = naming_samples(batch, answer)
             except PredictionError as error:
                 lane.stop(error)
             else:
@@ -87,14 +86,13 @@ class SideBySideModule(LightningModule):
         return shared_prefix(model, [module.policy for module in modules])
 
     @staticmethod
-    def _turn(shared: SharedPrefix, place: int, lane: Lane, batch: Batch) -> Predictions | None:
-        """The lane's answers; None where memory does not suffice beside what is shared."""
+    def _turn(shared: SharedPrefix, place: int, module: PredictModule, batch: Batch) -> Predictions:
+        """The answers under one policy; alone, where memory does not suffice for sharing."""
         try:
             with shared.turn(place):
-                return lane.module.predict_at_once(batch)
+                return module.predict_at_once(batch)
         except torch.OutOfMemoryError:
-            shared.forget()
-        # outside of the handler, whose exception holds the tensors of the failed attempt
-        log.info("out of memory beside what policies share: they run one by one on this batch")
+            shared.stop()
+        # Outside of the handler: the exception holds the tensors of the failed attempt.
         torch.cuda.empty_cache()
-        return None
+        return module.predict(batch)

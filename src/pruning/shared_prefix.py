@@ -131,6 +131,7 @@ class SharedPrefix:
         self.order = sorted(range(len(policies)), key=lambda number: -self._forks[number].layer)
         self._waiting = set(self.order)
         self._pending: set[int] = set()
+        self._shares = len(policies) > 1
 
     @contextmanager
     def turn(self, number: int) -> Iterator[None]:
@@ -142,15 +143,16 @@ class SharedPrefix:
         fork = self._forks[number]
         self._waiting.discard(number)
         with ExitStack() as block:
-            if not fork.own_tower:
+            if self._shares and not fork.own_tower:
                 self._features.share(block, keep=bool(self._waiting))
-            self._share_layers(block, fork)
+            if self._shares:
+                self._share_layers(block, fork)
             yield
         self._trunk.shorten(self._following())
 
-    def forget(self) -> None:
-        """Let go of all tensors; policies that come now share nothing with those before them."""
-        self._trunk = Trunk()
+    def stop(self) -> None:
+        """Let go of all tensors, and share nothing from now on: memory does not suffice."""
+        self._trunk, self._shares = Trunk(), False
         self._features.forget()
 
     def _following(self) -> list[Fork]:

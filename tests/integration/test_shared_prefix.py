@@ -249,7 +249,7 @@ def test_another_batch_is_refused() -> None:
         answer(model, policies[1], longer)
 
 
-def test_what_was_forgotten_is_computed_again() -> None:
+def test_nothing_is_shared_after_a_stop() -> None:
     model, processor = tiny_model("internvl", depth=DEPTH)
     policies = policies_of("internvl", ("none", "fastv"))
     inputs = ragged_batch(processor)
@@ -258,7 +258,10 @@ def test_what_was_forgotten_is_computed_again() -> None:
     with counted(model) as counts:
         with shared.turn(0):
             answer(model, policies[0], inputs)
-        shared.forget()
+        shared.stop()
         with shared.turn(1):
+            assert not any(
+                "forward" in vars(layer) for layer in family_of_model(model).layers(model)
+            )
             answer(model, policies[1], inputs).check_is(alone)
     assert counts == {"tower": [2], "layers": [2] * DEPTH}
