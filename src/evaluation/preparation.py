@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -78,7 +79,7 @@ class Origin:
     """What a run notes of where its results come from.
 
     Attributes:
-        config: the resolved configuration, as YAML; a logger is given it.
+        config: the resolved configuration, as YAML.
         overrides: what the command line set.
         weights: their fingerprint.
         code: a digest of every module that results depend on.
@@ -88,6 +89,10 @@ class Origin:
     overrides: list[str]
     weights: str
     code: dict[str, str]
+
+    def as_config(self) -> DictConfig:
+        """The configuration as it was noted."""
+        return cast(DictConfig, OmegaConf.create(self.config))
 
 
 def _check_family(cfg: DictConfig) -> None:

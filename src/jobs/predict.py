@@ -146,7 +146,7 @@ def _finish(plan: Plan) -> None:
         log.warning(warning)
     log.info("results: %s", run_dir.path)
     try:
-        plan.logger.log(run_dir.path, OmegaConf.create(plan.origin.config))
+        plan.logger.log(run_dir.path, plan.origin.as_config())
     # Whatever a remote service or its client does, the results are on the disk.
     except Exception as error:
         log.warning("the run logger failed (%s): run the command again to log the run", error)
