@@ -10,11 +10,9 @@ from transformers.cache_utils import Cache
 
 from ..models.rotary import Rotary
 from ..models.token_rules import holds_tokens
-from .kv_cache import PrunedLayer, concatenate_valid
-from .masks import MaskFactory
+from .caches.layer import PrunedLayer, concatenate_valid
+from .masks import MaskFactory, OwnMasks, state_mask
 from .prefill import Prefill
-from .states import state_mask
-from .windows import OwnMasks
 
 
 class ForwardCall:

@@ -15,7 +15,7 @@ from ..models.rotary import Rotary, each_rotary
 from ..tokens.attention import AttentionInputs, Queries
 from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
 from .offloaded import weights_at_hand
-from .text_tokens import TextTokens
+from .sequence.slots import TextTokens
 from .vision import VisionRecord
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..models.rotary import Rotary, each_rotary
-from .repack import taken
+from .sequence.packing import taken
 
 
 class LayerRotaries:
