@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers.masking_utils import create_causal_mask
 
 from .caches.layer import PrunedLayer
 from .caches.names import cache_parameter
+from .memo import SameTensors
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class MaskFactory:
     """
 
     config: Any
-    _made: dict[tuple[int, int, int], tuple[Tensor | None, Any]] = field(default_factory=dict)
+    _made: SameTensors[Any] = field(default_factory=SameTensors)
 
     def mask(self, hidden: Tensor, past: int, valid: Tensor | None) -> Any:
         """The mask of a layer in the form of its attention backend; None where none is needed.
@@ -49,11 +51,8 @@ class MaskFactory:
         """
         if valid is None and hidden.shape[1] == 1:
             return None  # one token sees every entry, whatever the backend
-        key = (past, hidden.shape[1], id(valid))
-        if key not in self._made:
-            # the tensor is held too, so that its id cannot be given to another one
-            self._made[key] = (valid, self._create(hidden, past, valid))
-        return self._made[key][1]
+        make = partial(self._create, hidden, past, valid)
+        return self._made.once((valid,), make, past, hidden.shape[1])
 
     def _create(self, hidden: Tensor, past: int, valid: Tensor | None) -> Any:
         cache: dict[str, Any] = {cache_parameter(create_causal_mask): StoredLength(past)}
@@ -72,8 +71,8 @@ class OwnMasks:
     def __init__(self, seen: int) -> None:
         """For a call that comes after so many tokens of each sequence."""
         self._seen = seen
-        self._extended: dict[tuple[int, ...], tuple[Tensor | None, Tensor]] = {}
-        self._taken: dict[tuple[int, ...], tuple[tuple[Tensor | None, ...], Tensor]] = {}
+        self._extended: SameTensors[Tensor] = SameTensors()
+        self._taken: SameTensors[Tensor] = SameTensors()
 
     def extend(self, layer: PrunedLayer, past: int, hidden: Tensor, origin: Tensor | None) -> None:
         """Write down where the tokens of this call were when nothing had been dropped.
@@ -83,17 +82,19 @@ class OwnMasks:
             hidden: its input, `[B, Q, E]`.
             origin: their slots in the input of a prefill, long `[B, Q]`; None where all are there.
         """
+        make = partial(self._both, layer.index, past, hidden, origin)
+        layer.index = self._extended.once((layer.index, origin), make, past, hidden.shape[1])
+
+    def _both(
+        self, earlier: Tensor | None, past: int, hidden: Tensor, origin: Tensor | None
+    ) -> Tensor:
+        """Where the entries of a layer were, the new ones behind the earlier ones."""
         batch, length = hidden.shape[:2]
-        key = (id(layer.index), id(origin), past, length)
-        if key not in self._extended:
-            earlier = layer.index
-            if earlier is None:  # it has lost nothing but the first ones
-                earlier = torch.arange(self._seen - past, self._seen, device=hidden.device)
-                earlier = earlier.expand(batch, -1)
-            new = torch.arange(length, device=hidden.device) if origin is None else origin
-            both = torch.cat([earlier, self._seen + new.to(earlier.device).expand(batch, -1)], 1)
-            self._extended[key] = (layer.index, both)
-        layer.index = self._extended[key][1]
+        if earlier is None:  # it has lost nothing but the first ones
+            earlier = torch.arange(self._seen - past, self._seen, device=hidden.device)
+            earlier = earlier.expand(batch, -1)
+        new = torch.arange(length, device=hidden.device) if origin is None else origin
+        return torch.cat([earlier, self._seen + new.to(earlier.device).expand(batch, -1)], 1)
 
     def mask(
         self, given: Any, layer: PrunedLayer, origin: Tensor | None, valid: Tensor | None
@@ -118,11 +119,7 @@ class OwnMasks:
             )
         assert layer.index is not None
         parts = (given, layer.index, origin, valid)
-        key = tuple(map(id, parts))
-        if key not in self._taken:
-            # the tensors are held too, so that their ids cannot be given to others
-            self._taken[key] = (parts, _taken(given, layer.index, origin, valid))
-        return self._taken[key][1]
+        return self._taken.once(parts, partial(_taken, *parts))
 
 
 def _taken(given: Tensor, index: Tensor, origin: Tensor | None, valid: Tensor | None) -> Tensor:

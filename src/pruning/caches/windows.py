@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
 
+from ..memo import SameTensors
 from .layer import PrunedLayer
 
 
@@ -32,7 +33,7 @@ def make_windows(cache: Cache | None) -> None:
     """
     if cache is None:
         return
-    sliced: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    sliced: SameTensors[Tensor] = SameTensors()
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicSlidingWindowLayer:
             cache.layers[index] = _window(layer)
@@ -49,7 +50,7 @@ def _window(layer: Any) -> WindowLayer:
     return window
 
 
-def _forget(layer: WindowLayer, sliced: dict[tuple[int, int], tuple[Tensor, Tensor]]) -> None:
+def _forget(layer: WindowLayer, sliced: SameTensors[Tensor]) -> None:
     """Forget the entries that no later token can see.
 
     Args:
@@ -62,10 +63,7 @@ def _forget(layer: WindowLayer, sliced: dict[tuple[int, int], tuple[Tensor, Tens
     def cut(x: Tensor | None) -> Tensor | None:
         if x is None:
             return None
-        key = (id(x), keep)
-        if key not in sliced:
-            sliced[key] = (x, x[:, stored - keep :])
-        return sliced[key][1]
+        return sliced.once((x,), lambda: x[:, stored - keep :], keep)
 
     assert layer.keys is not None
     assert layer.values is not None
