@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from .budget import share_for_average
-from .checks import check_share
-from .selectors.base import Selector, check_choice, signals_of
+from .checks import check_choice, check_share, setting
+from .selectors.base import Selector, signals_of
 from .tokens.visual import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
@@ -90,8 +90,8 @@ class PruningPolicy:
     average_tokens: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice(self, "cache", self.cache, get_args(CacheScope))
-        check_choice(self, "positions", self.positions, get_args(PositionRule))
+        check_choice(setting(self, "cache"), self.cache, get_args(CacheScope))
+        check_choice(setting(self, "positions"), self.positions, get_args(PositionRule))
         if self.positions == "reassign" and self.cache != "from_stage":
             raise ValueError(
                 f"PruningPolicy.positions is 'reassign' with cache {self.cache!r}: early layers "
@@ -103,7 +103,7 @@ class PruningPolicy:
                 f"{', '.join(self.stages)}: only a single selection can be made at the input"
             )
         if self.average_tokens is not None:
-            check_share("PruningPolicy.average_tokens", self.average_tokens)
+            check_share(setting(self, "average_tokens"), self.average_tokens)
         object.__setattr__(self, "stages", dict(self.stages))
         if self.spare_layers is not None:
             object.__setattr__(self, "spare_layers", tuple(self.spare_layers))

@@ -13,14 +13,12 @@ from ..models.rotary import Rotary, each_rotary
 from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
 from ..tokens.visual import Copies, Signal
-from .input_sequence import input_sequence
-from .insertion import Insertion
+from .caches.prefill import PrefillCaches
 from .live_signals import InputSignals, LayerInput, LiveSignals
-from .prefill_caches import PrefillCaches
-from .prefill_input import PrefillInput, input_tokens, padding_mask
-from .repack import Repack
 from .rotaries import LayerRotaries
-from .sequence import in_sequence, with_states
+from .sequence.input import PrefillInput, input_sequence, input_tokens, padding_mask
+from .sequence.packing import Insertion, Repack
+from .sequence.slots import in_sequence, with_states
 from .statistics import PrefillStatistics
 
 _ANEW = frozenset({Signal.ATTENTION_PREVIOUS, Signal.KEYS})

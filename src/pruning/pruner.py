@@ -17,7 +17,8 @@ from ..models.wrappers import unwrapped
 from ..policy import BoundPolicy
 from ..tokens.visual import FROM_VISION_TOWER
 from .annotation import Boxes, check_boxes
-from .cache_names import given_cache, with_cache
+from .caches.names import given_cache, with_cache
+from .caches.windows import make_windows
 from .checkpointing import is_checkpointed, refuse_checkpointing
 from .conversations import Conversations
 from .decoder_input import axis_positions, of_sequences
@@ -32,12 +33,12 @@ from .generate_guard import (
 )
 from .hooks import Override, add_after, add_before, is_pruned
 from .losses import PrunedLoss
+from .masks import OwnMasks
 from .one_thread import OneThread
 from .prefill import Prefill
-from .prefill_input import PrefillInput
+from .sequence.input import PrefillInput
 from .statistics import PrefillStatistics
 from .vision import VisionRecorder
-from .windows import OwnMasks, make_windows
 
 _PROMPTS = ("input_ids", "inputs_embeds")
 

@@ -8,14 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from ..models.rotary import Rotary, each_rotary
-from .repack import taken
+from .memo import SameTensors
+from .sequence.packing import taken
 
 
 class LayerRotaries:
     """A decoder may have one for each type of its layers; layers alike share one."""
 
     def __init__(self) -> None:
-        self._taken: dict[tuple[int, int], tuple[Rotary, Tensor, Rotary]] = {}
+        self._taken: SameTensors[Rotary] = SameTensors()
         self._replaced: Rotary | None = None
 
     @property
@@ -48,9 +49,6 @@ class LayerRotaries:
         if origin is None:
             rotary: Rotary = given
             return rotary
-        key = (id(given), id(origin))
-        if key not in self._taken:
-            # the tensors are held too, so that their ids cannot be given to others
-            packed = each_rotary(lambda x: taken(x, origin), given)
-            self._taken[key] = (given, origin, packed)
-        return self._taken[key][2]
+        return self._taken.once(
+            (given, origin), lambda: each_rotary(lambda x: taken(x, origin), given)
+        )

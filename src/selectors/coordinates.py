@@ -8,8 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, setting
 from ..tokens.visual import VisualTokens
-from .base import Budget, check_choice, top
+from .base import Budget, top
 
 MOST_RANKINGS = 4
 """Of the scorers here: V and U of two axes."""
@@ -89,7 +90,7 @@ class IVCSelector(Budget):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.coordinates, str):
-            check_choice(self, "coordinates", self.coordinates, tuple(SCORERS))
+            check_choice(setting(self, "coordinates"), self.coordinates, tuple(SCORERS))
 
     def select(self, tokens: VisualTokens) -> Tensor:
         scorer = self.coordinates

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_fraction, setting
 from ..tokens.rows import Row
 from ..tokens.visual import Signal, VisualTokens
-from .base import Selector, check_share
+from .base import Selector
 from .frames import Frames, frame_numbers
 from .similarity import normalised
 from .windows import rank_within
@@ -40,7 +41,7 @@ class DyCokeSelector(Selector):
     needs = frozenset({Signal.EMBEDDINGS})
 
     def __post_init__(self) -> None:
-        check_share(self, "merging")
+        check_fraction(setting(self, "merging"), self.merging)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         videos = tokens.regroup("image")

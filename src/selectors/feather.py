@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
+from ..checks import check_at_least, setting
 from ..tokens.visual import Signal, VisualTokens
 from .base import Ranked, Rounding, Selector
 
@@ -47,8 +48,7 @@ class GridSelector(Selector):
     stride: int = 3
 
     def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ValueError(f"GridSelector.stride is {self.stride}: it must be at least 1")
+        check_at_least(setting(self, "stride"), self.stride, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         on_grid = (tokens.cell % self.stride == 0).all(dim=-1)

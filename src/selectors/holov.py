@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_at_least, setting
 from ..tokens.visual import Signal, VisualTokens
 from .base import FixedBudget, among, top
 from .windows import rank_within
@@ -48,8 +49,8 @@ class HoloVSelector(FixedBudget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.runs is not None and self.runs < 1:
-            raise ValueError(f"HoloVSelector.runs is {self.runs}: it must be at least 1 or null")
+        if self.runs is not None:
+            check_at_least(setting(self, "runs"), self.runs, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         candidates = tokens.eligible & tokens.valid

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_at_least, setting
 from ..tokens.visual import Signal, VisualTokens
 from .base import Of, OneBudget, Rounding, among, check_budget, counts, top
 from .merging import sum_of_similar
@@ -53,10 +54,7 @@ class PruMergeSelector(OneBudget):
     def __post_init__(self) -> None:
         if self.keep is not None:
             check_budget(self, self.keep, self.of, self.rounding)
-        if self.neighbours < 1:
-            raise ValueError(
-                f"PruMergeSelector.neighbours is {self.neighbours}: it must be at least 1"
-            )
+        check_at_least(setting(self, "neighbours"), self.neighbours, 1)
 
     def select(self, tokens: VisualTokens) -> Selection:
         candidates = tokens.eligible & tokens.valid

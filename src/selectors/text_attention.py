@@ -6,8 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
+from ..checks import check_choice, setting
 from ..tokens.visual import Signal, TextSpan, VisualTokens
-from .base import Ranked, check_choice
+from .base import Ranked
 from .spread import or_spread
 
 
@@ -34,7 +35,7 @@ class TextAttentionSelector(Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "text", self.text, ("after_image", "all"))
+        check_choice(setting(self, "text"), self.text, ("after_image", "all"))
 
     def score(self, tokens: VisualTokens) -> Tensor:
         queries = tokens.text(self.text)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..models.blocks import Block, visual_tokens
 from ..pruning.live_signals import InputSignals
-from ..pruning.text_tokens import TextTokens
+from ..pruning.sequence.slots import TextTokens
 from ..tokens.visual import Signal, VisualTokens
 from .signals import RecordedSignals
 

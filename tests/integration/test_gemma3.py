@@ -11,7 +11,8 @@ from transformers import DynamicCache
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.api import bind
 from ivcprune.models.registry import family_named
-from ivcprune.pruning.windows import OwnMasks, WindowLayer
+from ivcprune.pruning.caches.windows import WindowLayer
+from ivcprune.pruning.masks import OwnMasks
 from ivcprune.selectors import (
     FastVSelector,
     MergeDropped,

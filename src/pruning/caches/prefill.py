@@ -7,12 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from ..models.token_rules import holds_tokens
-from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
-from .live_signals import LayerCache
-from .repack import Repack
-from .states import SavedStates
-from .statistics import CacheLayerSize
+from ...models.token_rules import holds_tokens
+from ..live_signals import LayerCache
+from ..sequence.packing import Repack
+from ..statistics import CacheLayerSize
+from .layer import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
 
 
 class PrefillCaches:
@@ -115,3 +114,30 @@ class PrefillCaches:
 
     def _valid(self, layer: Any) -> Tensor | None:
         return layer.valid if isinstance(layer, PrunedLayer) else self.seen_valid
+
+
+class SavedStates:
+    """The states of a cache at one time, to run its layers once more from there."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._saved = {
+            index: _copied(vars(layer))
+            for index, layer in enumerate(cache.layers)
+            if not holds_tokens(layer)
+        }
+
+    def restore(self, index: int) -> None:
+        """Give a layer its state of that time back, once."""
+        layer = self._cache.layers[index]
+        vars(layer).clear()
+        vars(layer).update(self._saved.pop(index))
+
+
+def _copied(value: Any) -> Any:
+    """Tensors are written in place, so they are copied, in dictionaries too."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return value
