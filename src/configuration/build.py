@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .explain import explain
 from .hydra_app import COMPOSING, own_hydra
 from .settings import check_settings
-from .swaps import named_by_swaps
+from .swaps import add_coordinates, named_by_swaps
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -65,11 +65,13 @@ def completed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     policy = cfg.get("policy")
     if policy is not None and "name" in policy:
         policy.name = named_by_swaps(str(policy.name), policy.get("stages") or (), overrides)
+        if cfg.get("ivc") or policy.get("ivc"):
+            add_coordinates(policy, overrides)
     return cfg
 
 
 def compose_policy(
-    name: str, overrides: Sequence[str] = (), family: str | None = None
+    name: str, overrides: Sequence[str] = (), family: str | None = None, ivc: bool = False
 ) -> PruningPolicy:
     """The policy `conf/policy/<name>.yaml`, with overrides such as "stages.select.layer=3".
 
@@ -79,6 +81,7 @@ def compose_policy(
         overrides: paths are relative to the policy; a selector is swapped by
             "selector@stages.select.selector=random".
         family: name of a model family; it must be a supported one.
+        ivc: add the implicit visual coordinates.
 
     Raises:
         ValueError: unknown name, override or family, or a value that a component refuses.
@@ -86,6 +89,8 @@ def compose_policy(
     settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
+    if ivc:
+        settings.append("ivc=true")
     with COMPOSING:
         return deepcopy(_composed_policy(tuple(settings)))
 

@@ -92,11 +92,23 @@ class IVCSelector(Budget):
         if isinstance(self.coordinates, str):
             check_choice(setting(self, "coordinates"), self.coordinates, tuple(SCORERS))
 
-    def select(self, tokens: VisualTokens) -> Tensor:
+    @property
+    def leaves_room(self) -> bool:
+        return False
+
+    def rankings(self, tokens: VisualTokens) -> Tensor:
+        """The rankings whose best tokens are coordinates, float32 `[K, R, N]`."""
         scorer = self.coordinates
-        rankings = (SCORERS[scorer] if isinstance(scorer, str) else scorer)(tokens)
+        return (SCORERS[scorer] if isinstance(scorer, str) else scorer)(tokens)
+
+    def of_each(self, tokens: VisualTokens, n_rankings: int) -> list[int]:
+        """How many tokens of each row every ranking gives."""
+        return [max(1, 2 * n // n_rankings) if n else 0 for n in self.budget(tokens)]
+
+    def select(self, tokens: VisualTokens) -> Tensor:
+        rankings = self.rankings(tokens)
         n_rankings = rankings.shape[0]
-        k = [max(1, 2 * n // n_rankings) if n else 0 for n in self.budget(tokens)]
+        k = self.of_each(tokens, n_rankings)
         candidates = tokens.valid.repeat(n_rankings, 1)
         chosen = top(rankings.flatten(0, 1), candidates, k * n_rankings)
         return chosen.view_as(rankings).any(dim=0)

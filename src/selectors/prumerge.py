@@ -60,7 +60,8 @@ class PruMergeSelector(OneBudget):
         candidates = tokens.eligible & tokens.valid
         if not tokens.shape[1]:
             return Selection(candidates)
-        attention = tokens.vision_attention(depth="late").masked_fill(~candidates, 0.0)
+        seen = tokens.whole.eligible & tokens.valid
+        attention = tokens.vision_attention(depth="late").masked_fill(~seen, 0.0)
         kept = self._kept(tokens, attention, candidates)
         dropped, states = candidates & ~kept, tokens.hidden()
         keys = tokens.vision_keys(depth="late", rope=False).transpose(1, 2).flatten(2)
@@ -84,6 +85,14 @@ class PruMergeSelector(OneBudget):
             kept = top(attention, candidates, n_first)
             n_rest = [k - n for k, n in zip(total, n_first, strict=True)]
             return kept | every_step(candidates & ~kept, torch.tensor(n_rest).to(kept.device))
+        kept = self._outlying(attention, tokens.whole.eligible & tokens.valid)
+        if tokens.reserved is None:
+            return kept
+        room = kept.sum(dim=1) - (tokens.reserved & tokens.valid).sum(dim=1)
+        return top(attention, kept & candidates, room)
+
+    def _outlying(self, attention: Tensor, candidates: Tensor) -> Tensor:
+        """The outliers, and with `plus` an even spread, bool `[R, N]`."""
         n = candidates.sum(dim=1, keepdim=True)
         above = (candidates & (attention > _fence(attention, candidates, n))).sum(1, keepdim=True)
         share = above.clamp(min=1).double() / n.clamp(min=1)
