@@ -117,9 +117,10 @@ class Pruner:
             block.callback(self._forget_call)
             block.enter_context(uncompiled())
             self._add_hooks(block)
-            block.push(guarded_generation(self._model, self._generating))
+            prunes = bool(self._policy.stages)
+            block.push(guarded_generation(self._model, self._generating, prunes))
             has_loss = self._core is not self._model and hasattr(self._model, "loss_function")
-            if self._policy.stages and has_loss:
+            if prunes and has_loss:
                 own = "_loss_function"
                 loss = Override(self._model, "loss_function", self._loss.compute, own)
                 block.callback(loss.remove)
