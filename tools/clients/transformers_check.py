@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import pipeline
+from transformers import AutoProcessor, pipeline
 
 from ivcprune import load_policy, prune
 
@@ -72,7 +72,10 @@ def _served(
 def _piped(
     model: str, policy: str, asked: Sequence[tuple[str, Any]], expected: Sequence[Answer]
 ) -> dict[str, str]:
-    pipe = pipeline("image-text-to-text", model=model, device="cpu", dtype="float32")
+    processor = AutoProcessor.from_pretrained(model, backend="pil")
+    pipe = pipeline(
+        "image-text-to-text", model=model, processor=processor, device="cpu", dtype="float32"
+    )
     chats = [
         [{"role": "user", "content": [*_part(picture), {"type": "text", "text": text}]}]
         for text, picture in asked
