@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, pipeline
+from transformers import pipeline
 
 from ivcprune import load_policy, prune
+from ivcprune.models.qwen.processors import ImageTextProcessor
 
 from .chat_server import NEW_TOKENS, Chat, free_port, running, with_gaps
 from .reference import Answer, Reference
@@ -72,7 +73,7 @@ def _served(
 def _piped(
     model: str, policy: str, asked: Sequence[tuple[str, Any]], expected: Sequence[Answer]
 ) -> dict[str, str]:
-    processor = AutoProcessor.from_pretrained(model, backend="pil")
+    processor = ImageTextProcessor.from_pretrained(model)
     pipe = pipeline(
         "image-text-to-text", model=model, processor=processor, device="cpu", dtype="float32"
     )
