@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from transformers import AutoImageProcessor
 from transformers.cli.serving.chat_completion import ChatCompletionHandler
 from transformers.cli.serving.completion import CompletionHandler
 from transformers.cli.serving.model_manager import ModelManager
@@ -52,6 +53,9 @@ class PrunedModels(ModelManager):  # type: ignore[misc]
                 policy = load_policy(self._policy, *self._overrides, family=family)
                 self._block.enter_context(prune(model, policy, on_prefill=self._note))
                 self._pruned = model
+                # resized by Pillow, as everywhere in this package: torchvision's pixels differ
+                name = model.name_or_path
+                processor.image_processor = AutoImageProcessor.from_pretrained(name, backend="pil")
         return model, processor
 
     def _note(self, stats: Any) -> None:

@@ -34,7 +34,7 @@ def run(monkeypatch, tmp_path, capsys):
         own = clients._result
         says = [sys.executable, "-c", SAYS % answers]
         monkeypatch.setattr(clients, "_result", lambda command: own(says))
-        monkeypatch.setattr(sys, "argv", ["clients", *environments, "--output", str(tmp_path)])
+        monkeypatch.setattr(sys, "argv", ["clients", "--output", str(tmp_path)])
         with pytest.raises(SystemExit) as ended:
             clients.main()
         return ended.value.code, capsys.readouterr().out
@@ -64,6 +64,13 @@ def test_a_client_that_disagrees_weighs_more_than_one_that_is_missing(run):
     assert code == 1
     assert "against prune: answers_equal: 23 of 24" in said
     assert "0 of 1 clients as promised" in said
+
+
+def test_an_unknown_client_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["clients", "vlm"])
+    with pytest.raises(SystemExit):
+        clients.main()
+    assert "no client 'vlm': choose of vllm, lmms" in capsys.readouterr().err
 
 
 def test_a_check_that_hangs_is_ended(monkeypatch):

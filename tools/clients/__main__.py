@@ -138,9 +138,15 @@ def _versions(python: Path) -> dict[str, str]:
     return versions
 
 
+def _client(name: str) -> str:
+    if name not in CHECKS:
+        raise argparse.ArgumentTypeError(f"no client {name!r}: choose of {', '.join(CHECKS)}")
+    return name
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.clients", description=__doc__)
-    parser.add_argument("clients", nargs="*", choices=[*CHECKS, []], default=list(CHECKS))
+    parser.add_argument("clients", nargs="*", type=_client, default=list(CHECKS))
     parser.add_argument("--output", type=Path, default=Path("results/clients"))
     return parser.parse_args()
 

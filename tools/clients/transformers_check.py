@@ -16,6 +16,7 @@ from typing import Any
 from transformers import pipeline
 
 from ivcprune import load_policy, prune
+from ivcprune.models.qwen.processors import ImageTextProcessor
 
 from .chat_server import NEW_TOKENS, Chat, free_port, running, with_gaps
 from .reference import Answer, Reference
@@ -72,7 +73,10 @@ def _served(
 def _piped(
     model: str, policy: str, asked: Sequence[tuple[str, Any]], expected: Sequence[Answer]
 ) -> dict[str, str]:
-    pipe = pipeline("image-text-to-text", model=model, device="cpu", dtype="float32")
+    processor = ImageTextProcessor.from_pretrained(model)
+    pipe = pipeline(
+        "image-text-to-text", model=model, processor=processor, device="cpu", dtype="float32"
+    )
     chats = [
         [{"role": "user", "content": [*_part(picture), {"type": "text", "text": text}]}]
         for text, picture in asked
