@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from .budget import share_for_average
 from .checks import check_choice, check_share, setting
 from .selectors.base import Selector, signals_of
-from .tokens.visual import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER, Signal
+from .tokens.signals import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]
