@@ -85,9 +85,10 @@ class SeedSelector(ValueSimilarity):
 
     Formula: s = mean over text tokens of softmax(v_text . v_image^T / sqrt(d)).
 
-    Cost: text x visual dot products of value vectors, which are read from the cache. Source: the
-    published code, by family; the options are where the paper differs. Deviation: without any text
-    the choice is an even spread (the published code crashes or scores NaN).
+    Cost: text x visual dot products of value vectors, which are read from the cache. Paper: arXiv
+    2602.03060. Source: the published code (github.com/FireRedTeam/IVC-Prune, 03afd9c), by family;
+    the options are where the paper differs. Deviation: without any text the choice is an even
+    spread (the published code crashes or scores NaN).
 
     Attributes:
         text, softmax, heads: which text asks, what its rows are normalised over, and whether heads
@@ -109,7 +110,8 @@ class RefineSelector(ValueSimilarity):
 
     Formula: f = mean over text and seeds of softmax(v_query . v_image^T / sqrt(d)).
 
-    Cost: as stage 1, with the seeds as further queries. Source: the published code, by family.
+    Cost: as stage 1, with the seeds as further queries. Paper: arXiv 2602.03060. Source: the
+    published code (github.com/FireRedTeam/IVC-Prune, 03afd9c), by family.
 
     Attributes:
         text, softmax, heads: see `SeedSelector`.

@@ -20,9 +20,9 @@ class TextAttentionSelector(Ranked):
     Formula: the mean over the text tokens after the image, and over heads, of their softmax rows
     over all keys, at the visual tokens. It stands where `RefineSelector` has value similarity.
 
-    Cost: one query row per text token and all keys of one layer. Source: the paper's Tab. 7, which
-    only names it. Inferred: the seeds add no queries of their own, since causal attention lets them
-    see only what comes before them; the softmax is the model's own.
+    Cost: one query row per text token and all keys of one layer. Source: Tab. 7 of the paper (arXiv
+    2602.03060), which only names it. Inferred: the seeds add no queries of their own, since causal
+    attention lets them see only what comes before them; the softmax is the model's own.
 
     Attributes:
         text: which text tokens ask; those before the image see none of it.

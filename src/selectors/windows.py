@@ -22,8 +22,8 @@ class WindowFastVSelector(FastVSelector):
     the better next token wins. It ranks over the row that it is given: use it per row (image, frame
     or tile).
 
-    Cost: as FastV. Source: the paper; no author code is public. Inferred: the window's size, 4 x 4
-    cells, ragged at the edges, and the rounding.
+    Cost: as FastV. Paper: arXiv 2502.11501; no author code is public. Inferred: the window's size,
+    4 x 4 cells, ragged at the edges, and the rounding.
 
     Attributes:
         window: side of a window in cells.
