@@ -13,7 +13,7 @@ from .checks import check_choice, check_share, setting
 from .placement import placed
 from .selectors.base import Selector, signals_of
 from .selectors.with_coordinates import with_coordinates
-from .tokens.visual import FROM_PREVIOUS_LAYER, Signal
+from .tokens.signals import FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]

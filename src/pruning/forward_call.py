@@ -28,8 +28,9 @@ class ForwardCall:
         rotary: Callable[[Tensor, Tensor], Rotary],
         own_masks: OwnMasks | None,
         needs_ids: bool = False,
+        prefill: Prefill | None = None,
     ) -> None:
-        self.prefill: Prefill | None = None
+        self.prefill = prefill
         self.cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
         self._masks, self._own_masks = MaskFactory(config), own_masks

@@ -14,7 +14,8 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..tokens.attention import AttentionInputs, Queries
 from ..tokens.chunks import chunks
-from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
+from ..tokens.signals import AttentionLayer, TextSpan, VisionDepth, VisionQueries
+from ..tokens.visual import VisualTokens
 from .offloaded import weights_at_hand
 from .sequence.slots import TextTokens
 from .vision import VisionRecord

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .selection import Selection
 
 Rounding = Literal["round", "floor", "ceil", "float_round", "float_floor"]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..checks import check_fraction, setting
 from ..tokens.rows import Row
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Selector
 from .frames import Frames, frame_numbers
 from .similarity import normalised

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_at_least, check_fraction, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .anchors import merged_into_anchors
 from .base import Of, OneBudget, check_budget, counts, top
 from .clustering import peak_scores

@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from torch import Tensor
 
 from ..checks import check_at_least, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Ranked, Rounding, Selector
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..checks import check_choice, setting
 from ..tokens.chunks import chunk_length, chunks
-from ..tokens.visual import Signal, TextSpan, VisualTokens
+from ..tokens.signals import Signal, TextSpan
+from ..tokens.visual import VisualTokens
 from .base import Ranked, columns_of
 from .spread import score_or_spread
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_at_least, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Of, OneBudget, Rounding, among, check_budget, counts, top
 from .merging import sum_of_similar
 from .selection import AddedTokens, Selection

@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import torch
 
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Ranked, Selector, columns_of, mask_of, top
 from .clustering import density_peaks
 from .combinators import Around

@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from torch import Tensor
 
 from ..checks import check_choice, setting
-from ..tokens.visual import Signal, TextSpan, VisualTokens
+from ..tokens.signals import Signal, TextSpan
+from ..tokens.visual import VisualTokens
 from .base import Ranked
 from .foreground import similarity_received
 from .spread import score_or_spread

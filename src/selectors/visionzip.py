@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_fraction, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import FixedBudget, among, top
 from .merging import given_to_nearest
 from .selection import Selection

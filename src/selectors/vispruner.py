@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_at_least, check_fraction, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import FixedBudget, among, columns_of, mask_at
 from .similarity import cosines
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_at_least, check_choice, setting
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Budget, Rounding, Selector, top
 from .windows import rank_within
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..models.blocks import Block, visual_tokens
 from ..pruning.live_signals import InputSignals
 from ..pruning.sequence.slots import TextTokens
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .signals import RecordedSignals
 
 TEXT_SKIP = 2

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...tokens.chunks import chunks
-from ...tokens.visual import VisionQueries
+from ...tokens.signals import VisionQueries
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from transformers.cache_utils import Cache
 from ...models.token_rules import holds_tokens
 from ..live_signals import LayerCache
 from ..sequence.packing import Repack
+from ..sequence.slots import PackedSequence
 from ..statistics import CacheLayerSize
 from .layer import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
 
@@ -66,11 +68,27 @@ class PrefillCaches:
             past_valid=None if valid is None else valid[:, :past],
         )
 
-    def make_prunable(self) -> None:
-        """Entries can be dropped from now on."""
+    def compact(
+        self, layers: Iterable[int], sequence: PackedSequence, keep: Tensor, repack: Repack
+    ) -> None:
+        """Drop from these layers what a stage does not keep; of others it can be from now on.
+
+        Args:
+            sequence: before the stage.
+            keep: what stays of it, bool `[B, S]`.
+            repack: the packing of `keep`.
+        """
         self._prunable = prunable_layers(
             self._cache, len(self._layers), self.seen_valid, self._indexed
         )
+        packings: dict[tuple[int, ...], Repack] = {(): repack}
+        for index in layers:
+            # a layer has not got what joined above it
+            missing = tuple(layer for layer in sequence.joined if layer > index)
+            if missing not in packings:
+                packings[missing] = sequence.packing_without(missing, keep)
+            if (layer := self._prunable.get(index)) is not None:
+                drop_entries(layer, self._past[index], packings[missing])
 
     def pruned(self, index: int) -> PrunedLayer | None:
         """A layer that entries can be dropped of; None where it holds none of tokens."""
@@ -80,11 +98,6 @@ class PrefillCaches:
         """The shift of positions at the first layer from this one on that holds tokens."""
         following = [layer for i, layer in self._prunable.items() if i >= index]
         return following[0].shift if following else None
-
-    def drop(self, index: int, repack: Repack) -> None:
-        """Drop this prefill's entries of a layer that do not stay."""
-        if (layer := self._prunable.get(index)) is not None:
-            drop_entries(layer, self._past[index], repack)
 
     def forget_before(self, layer: int) -> None:
         """Drop all of this prefill's entries of the layers before this one, and reset states."""

@@ -75,16 +75,31 @@ def padding_mask(mask: Any, required: bool) -> Tensor | None:
 
 @dataclass(frozen=True, eq=False)
 class InputSequence:
-    """The input as a sequence, and its numbers of tokens, as Python ints per sample.
+    """The input as a sequence, and its numbers of tokens: counted once, as Python ints per sample.
 
     Attributes:
+        tokens: its visual tokens, or None for text alone.
         is_full: no sample has padding.
     """
 
+    tokens: VisualTokens | None
     sequence: PackedSequence
     n_visual: list[int]
     n_text: list[int]
     is_full: bool
+
+    def per_sample(self, counts: Sequence[int]) -> list[int]:
+        """Visual tokens of each sample, with so many in each row."""
+        assert self.tokens is not None
+        total = [0] * len(self.n_visual)
+        for row, count in zip(self.tokens.rows, counts, strict=True):
+            total[row.sample] += count
+        return total
+
+    def n_real(self, counts: Sequence[int]) -> list[int]:
+        """Real tokens of each sample, with so many visual ones in each row."""
+        of_samples = zip(self.n_text, self.per_sample(counts), strict=True)
+        return [text + visual for text, visual in of_samples]
 
 
 def input_sequence(
@@ -122,4 +137,4 @@ def input_sequence(
         additions=given.additions,
         joined={},
     )
-    return InputSequence(sequence, n_visual, n_text, is_full)
+    return InputSequence(tokens, sequence, n_visual, n_text, is_full)

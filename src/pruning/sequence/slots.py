@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...tokens.visual import TextSpan, VisualTokens
+from ...tokens.signals import TextSpan
+from ...tokens.visual import VisualTokens
 from .packing import Insertion, Repack
 
 

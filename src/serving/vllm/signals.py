@@ -10,7 +10,7 @@ from torch import Tensor
 from ...pruning.live_signals import RATERS, InputSignals
 from ...pruning.sequence.slots import TextTokens
 from ...tokens.attention import AttentionInputs, Queries
-from ...tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries
+from ...tokens.signals import AttentionLayer, TextSpan, VisionDepth, VisionQueries
 from .scout import Projections, Scouted
 
 
