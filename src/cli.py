@@ -11,6 +11,7 @@ from functools import partial
 from typing import NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -22,6 +23,7 @@ from .checks import one_line
 from .configuration.build import build_job, completed, compose
 from .configuration.command_line import choices_of, read
 from .configuration.experiments import commands_of
+from .configuration.help import own_help
 from .configuration.hydra_app import CONFIG_MODULE, VERSION_BASE, register_plugin_configs
 from .configuration.waiting import WaitingJob, can_wait, together
 from .runs.storage import StorageError
@@ -44,6 +46,9 @@ def main() -> None:
     """Runs the job of the composed configuration; `job=list` shows the choices."""
     if "--version" in sys.argv[1:]:
         print(f"ivcprune {__version__}")
+        return
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(own_help())
         return
     register_plugin_configs()
     try:
@@ -96,10 +101,11 @@ def app(waiting: list[WaitingJob]) -> Callable[[], object]:
         config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base=VERSION_BASE
     )
     def run(cfg: DictConfig) -> None:
-        with _told(HydraConfig.get()):
-            job = completed(cfg, HydraConfig.get().overrides.task)
+        hydra_cfg = HydraConfig.get()
+        with _told(hydra_cfg):
+            job = completed(cfg, hydra_cfg.overrides.task)
             if can_wait(job, TOGETHER):
-                waiting.append(WaitingJob(job, HydraConfig.get()))
+                waiting.append(WaitingJob(job, hydra_cfg))
             else:
                 build_job(job)(job)
 
@@ -107,7 +113,7 @@ def app(waiting: list[WaitingJob]) -> Callable[[], object]:
 
 
 @contextmanager
-def _told(hydra_cfg: DictConfig) -> Iterator[None]:
+def _told(hydra_cfg: HydraConf) -> Iterator[None]:
     """What a user can put right is one line, unless everything is asked for."""
     try:
         yield
@@ -120,7 +126,7 @@ def _told(hydra_cfg: DictConfig) -> Iterator[None]:
         _refuse(error)
 
 
-def _wants_all(hydra_cfg: DictConfig) -> bool:
+def _wants_all(hydra_cfg: HydraConf) -> bool:
     return bool(hydra_cfg.verbose) or os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -148,7 +154,9 @@ def _errors_of(jobs: Sequence[WaitingJob], only: bool) -> list[Exception]:
     run_side_by_side = get_method(TOGETHER[jobs[0].cfg.job._target_])
     try:
         with jobs[0].surroundings():
-            errors = run_side_by_side([(job.cfg, job.overrides) for job in jobs], only)
+            errors = run_side_by_side(
+                [job.cfg for job in jobs], [job.overrides for job in jobs], only
+            )
     except Exception as error:
         return [error]
     return [error for error in errors if error is not None]

@@ -31,6 +31,11 @@ def _seed(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value}: it must be at most {LARGEST_SEED}")
 
 
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}: it must be true or false")
+
+
 def _sweep(name: str, value: object) -> None:
     check_choice(name, value, SWEEPS)
 
@@ -45,6 +50,7 @@ NEEDED: dict[str, Check] = {
     "num_workers": _whole(0),
     "overlays": _whole(0),
     "attention": _attention,
+    "ivc": _flag,
     "sweep": _sweep,
 }
 OPTIONAL: dict[str, Check] = {
@@ -52,6 +58,7 @@ OPTIONAL: dict[str, Check] = {
     "data.limit": _whole(1),
     "data.subset_seed": _whole(0),
     "policy.average_tokens": check_share,
+    "policy.ivc": _flag,
     "model.max_new_tokens": _whole(1),
     "model.selection_layer": _whole(0),
 }

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, env_override
 from hydra.types import RunMode
@@ -17,7 +18,8 @@ SWEEPS = (SHARED, "separate")
 """Values of the setting `sweep`."""
 _ONE_AFTER_THE_OTHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 """Other launchers give each job a process of its own."""
-_POLICY = "policy"
+OF_POLICY = ("policy", "ivc")
+"""Keys of the root configuration that say what the policy is, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class WaitingJob:
     """
 
     cfg: DictConfig
-    hydra: DictConfig
+    hydra: HydraConf
 
     @property
     def overrides(self) -> list[str]:
@@ -66,7 +68,8 @@ def together(jobs: Sequence[WaitingJob]) -> list[list[WaitingJob]]:
     for job in jobs:
         settings = OmegaConf.to_container(job.cfg, resolve=True)
         assert isinstance(settings, dict)
-        settings.pop(_POLICY)
+        for name in OF_POLICY:
+            settings.pop(name)
         key = json.dumps(settings, sort_keys=True, default=str)
         passes.setdefault(key, []).append(job)
     return list(passes.values())

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
-from omegaconf import DictConfig
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
@@ -25,19 +24,11 @@ class Lane:
     """A run beside others.
 
     Attributes:
-        overrides: of its command line.
         error: why it has stopped; None as long as it goes on.
     """
 
-    def __init__(
-        self,
-        cfg: DictConfig,
-        overrides: Sequence[str],
-        plan: Plan,
-        module: PredictModule,
-        bar: Progress,
-    ) -> None:
-        self.cfg, self.overrides, self.plan, self.module = cfg, overrides, plan, module
+    def __init__(self, plan: Plan, module: PredictModule, bar: Progress) -> None:
+        self.plan, self.module = plan, module
         self.writer = SampleWriter(plan.run_dir, plan.data)
         self.progress = ProgressReport(plan.run_dir, plan.data, plan.label, bar)
         self.error: Exception | None = None
@@ -50,7 +41,8 @@ class Lane:
         """It has failed, and says so in its files; the others do not take part in that."""
         self.error = error
         log_stop(self.plan.run_dir, error)
-        record_stop(self.plan.run_dir, error)
+        if self.module.global_rank == 0:
+            record_stop(self.plan.run_dir, error)
 
     def unfinished(self, batch: Batch) -> tuple[str, ...]:
         """Ids of the batch's samples, failed ones among them, that this run has no row of."""
@@ -120,7 +112,11 @@ class LaneCallbacks(Callback):
         stop_without_lanes(self.lanes)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.strategy.barrier("all ranks have written")
+        try:
+            trainer.strategy.barrier("all ranks have written")
+        except RuntimeError as gone:  # what a backend says of a connection that was closed
+            for lane in [lane for lane in self.lanes if lane.goes_on]:
+                _check_complete(lane, trainer, gone)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -133,3 +129,11 @@ class LaneCallbacks(Callback):
         for lane in self.lanes:
             lane.writer.teardown(trainer, pl_module, stage)
             lane.progress.teardown(trainer, pl_module, stage)
+
+
+def _check_complete(lane: Lane, trainer: Trainer, gone: RuntimeError) -> None:
+    """Stops a lane some of whose samples nobody has computed."""
+    try:
+        lane.writer.check_complete(trainer, gone)
+    except RuntimeError as error:
+        lane.stop(error)

@@ -7,7 +7,8 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 
-from ..runs.directory import RunDirectory, State, new_status, now
+from ..runs.directory import RunDirectory, new_status, now
+from ..runs.schema import State
 from ..runs.storage import StorageError
 
 log = logging.getLogger(__name__)

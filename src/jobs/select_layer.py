@@ -10,11 +10,11 @@ from statistics import fmean
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..analysis.layer_choice import LayerScore, report_choice
 from ..api import layers_for, resolve_layers
 from ..checks import check_at_least
 from ..configuration.build import build_model_spec, build_policy, build_trainer
 from ..configuration.waiting import SHARED
-from ..evaluation.layer_choice import LayerScore, report_choice
 from ..models.loading import ModelSpec
 from ..runs.key import run_key
 from ..runs.read import SELECT_LAYER as FOLDER
@@ -73,17 +73,14 @@ def run(
     ]
     tried = [_layer_score(layer, done) for layer, done in finished]
     chosen = max(tried, key=lambda item: (item.score, -item.layer))
-    report_choice(folder, subset, stage, tried, chosen, finished[0][1])
+    report_choice(folder, subset.data.subset_seed, stage, tried, chosen, finished[0][1])
 
 
 def _predict(configs: Mapping[int, DictConfig]) -> None:
     """Side by side the layers before the first of them run once; else one after the other."""
-    asked = list(configs.values())
-    if asked[0].sweep == SHARED:
+    if all(config.sweep == SHARED for config in configs.values()):
         log.info("layers %s side by side", ", ".join(map(str, configs)))
-        overrides = predict.task_overrides()
-        errors = side_by_side.run([(config, overrides) for config in asked])
-        for error in filter(None, errors):
+        for error in filter(None, side_by_side.run(list(configs.values()))):
             raise error
         return
     for number, (layer, config) in enumerate(configs.items(), start=1):

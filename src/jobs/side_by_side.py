@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from lightning import Trainer
 from omegaconf import DictConfig
 
-from ..configuration.build import build_trainer
 from ..evaluation.companions import ending_with_first_process
 from ..evaluation.devices import assigned
 from ..evaluation.lanes import Lane, LaneCallbacks, LaneData
@@ -16,6 +16,7 @@ from ..evaluation.log_file import log_file
 from ..evaluation.preparation import Plan, prepare, with_policy_of
 from ..evaluation.progress import progress_bar
 from ..evaluation.side_by_side import SideBySideModule
+from ..evaluation.silence import silence_libraries
 from ..evaluation.stopping import record_stop
 from ..runs.samples import finished_ids
 from .predict import (
@@ -24,20 +25,21 @@ from .predict import (
     finish,
     go_through,
     module_of,
-    set_up,
     was_launched_by_rank_0,
     write_provenance,
 )
 
-Asked = tuple[DictConfig, Sequence[str]]
-"""A run: its root configuration, and the overrides of the command line."""
 
-
-def run(asked: Sequence[Asked], only: bool = True) -> list[Exception | None]:
+def run(
+    cfgs: Sequence[DictConfig],
+    overrides: Sequence[Sequence[str]] | None = None,
+    only: bool = True,
+) -> list[Exception | None]:
     """Predicts, scores and reports all of them, each as `predict.run` would.
 
     Args:
-        asked: at least one; the configurations differ under `policy` alone.
+        cfgs: root configurations that differ in their policy alone; at least one.
+        overrides: of the command line, for each; None = of the running job, for all.
         only: this pass is all that the process is to do; several processes are refused otherwise.
 
     Returns:
@@ -46,26 +48,30 @@ def run(asked: Sequence[Asked], only: bool = True) -> list[Exception | None]:
     Raises:
         ValueError: all of them cannot work, for one reason.
     """
-    common, _ = asked[0]
-    set_up(common)
-    plans, errors = _plans(asked)
+    silence_libraries()
+    plans, errors = _plans(cfgs)
+    for number, given in enumerate(overrides or ()):
+        if number in plans:
+            plans[number] = plans[number].called_by(given)
     if plans:
-        lanes = _lanes(asked, plans)
-        with assigned(common) as placed:
+        lanes = _lanes(plans)
+        with assigned(next(iter(plans.values())).trainer) as placed:
             callbacks = LaneCallbacks()
-            trainer = build_trainer(placed, [callbacks])
+            trainer = placed.build([callbacks])
             if trainer.world_size > 1 and not only:
                 raise ValueError(PARALLEL_SWEEP.format(devices=trainer.world_size))
             _run(trainer, callbacks, list(lanes.values()))
         errors |= {i: lanes[plan.run_dir.path].error for i, plan in plans.items()}
-    return [errors[i] for i in range(len(asked))]
+    return [errors[i] for i in range(len(cfgs))]
 
 
-def _plans(asked: Sequence[Asked]) -> tuple[dict[int, Plan], dict[int, Exception | None]]:
+def _plans(
+    cfgs: Sequence[DictConfig],
+) -> tuple[dict[int, Plan], dict[int, Exception | None]]:
     """The plans of those that can work, and why the others cannot."""
     plans: dict[int, Plan] = {}
     errors: dict[int, Exception | None] = {}
-    for number, (cfg, _) in enumerate(asked):
+    for number, cfg in enumerate(cfgs):
         try:
             first = next(iter(plans.values()), None)
             plans[number] = prepare(cfg) if first is None else with_policy_of(cfg, first)
@@ -74,22 +80,20 @@ def _plans(asked: Sequence[Asked]) -> tuple[dict[int, Plan], dict[int, Exception
     return plans, errors
 
 
-def _lanes(asked: Sequence[Asked], plans: dict[int, Plan]) -> dict[object, Lane]:
+def _lanes(plans: Mapping[int, Plan]) -> dict[Path, Lane]:
     """By folder: two policies may come to one run."""
     bar = progress_bar()
-    lanes: dict[object, Lane] = {}
-    for number, plan in plans.items():
-        cfg, overrides = asked[number]
+    lanes: dict[Path, Lane] = {}
+    for plan in plans.values():
         if plan.run_dir.path not in lanes:
-            module = module_of(cfg, plan)
-            lanes[plan.run_dir.path] = Lane(cfg, overrides, plan, module, bar)
+            lanes[plan.run_dir.path] = Lane(plan, module_of(plan), bar)
     return lanes
 
 
 def _run(trainer: Trainer, callbacks: LaneCallbacks, lanes: Sequence[Lane]) -> None:
-    cfg, plan = lanes[0].cfg, lanes[0].plan
+    plan = lanes[0].plan
     plan.spec.check_devices(trainer.world_size)
-    plan.spec.check_attention(cfg.attention, trainer.strategy.root_device)
+    plan.spec.check_attention(plan.attention, trainer.strategy.root_device)
     with ExitStack() as held:
         for lane in lanes:
             _begin(lane, trainer, held)
@@ -118,7 +122,7 @@ def _begin(lane: Lane, trainer: Trainer, held: ExitStack) -> None:
         run_dir.refuse_other_ranks(trainer.world_size)
         if trainer.is_global_zero:
             with log_file(run_dir):
-                write_provenance(lane.cfg, lane.plan, trainer.world_size, lane.overrides)
+                write_provenance(lane.plan, trainer.world_size)
         lane.plan.data.finished = finished_ids(run_dir.sample_files)
         if trainer.is_global_zero:
             with log_file(run_dir):
@@ -153,7 +157,7 @@ def _go_through(trainer: Trainer, callbacks: LaneCallbacks, lanes: Sequence[Lane
 def _finish(lane: Lane, timed: bool) -> None:
     try:
         with log_file(lane.plan.run_dir):
-            finish(lane.cfg, lane.plan, timed)
+            finish(lane.plan, timed)
     except BaseException as error:
         record_stop(lane.plan.run_dir, error)
         if not isinstance(error, Exception):

@@ -14,8 +14,8 @@ from transformers.cache_utils import DynamicLayer
 from ..models.base import Family
 from ..models.token_rules import TokenRule, token_rules
 from ..policy import BoundPolicy
-from ..tokens.visual import FROM_VISION_TOWER
-from .cache_names import given_cache
+from ..tokens.signals import FROM_VISION_TOWER
+from .caches.names import given_cache
 from .hooks import Override
 from .shared_features import SharedFeatures
 

@@ -124,6 +124,16 @@ def test_help_teaches_and_names_what_exists(
                 compose([*job, choice])
 
 
+def test_help_is_what_hydra_would_print(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    for arguments in (["--help"], ["-h"], ["--help", "seed=1"]):  # the last is left to Hydra
+        ivcprune(monkeypatch, *arguments)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == texts[2]
+
+
 def test_version_is_our_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,10 +167,10 @@ def test_ctrl_c_stops_the_passes_of_a_sweep(
 ) -> None:
     passes: list[list[list[str]]] = []
 
-    def run(jobs: list[tuple[object, list[str]]], only: bool) -> None:
+    def run(cfgs: list[object], overrides: list[list[str]], only: bool) -> None:
         assert not only
-        passes.append([overrides for _, overrides in jobs])
-        interrupted(jobs)
+        passes.append(overrides)
+        interrupted(cfgs)
 
     monkeypatch.setattr(cli, "get_method", lambda name: run)
     with pytest.raises(SystemExit) as exit_:
@@ -174,7 +184,7 @@ def test_a_pass_that_fails_leaves_the_next_one_running(
 ) -> None:
     answers = [ValueError("no such model"), [None, RuntimeError("broken")], [None, None]]
 
-    def run(jobs: object, only: bool) -> list[Exception | None]:
+    def run(cfgs: object, overrides: object, only: bool) -> list[Exception | None]:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
