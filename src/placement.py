@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from .selectors.base import Selector, signals_of
-from .tokens.visual import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER
+from .tokens.signals import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER
 
 if TYPE_CHECKING:
     from .policy import Stage  # which imports this module

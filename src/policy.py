@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from .budget import share_for_average
-from .checks import check_share
+from .checks import check_choice, check_share, setting
 from .placement import placed
-from .selectors.base import Selector, check_choice, signals_of
+from .selectors.base import Selector, signals_of
 from .selectors.with_coordinates import with_coordinates
-from .tokens.visual import FROM_PREVIOUS_LAYER, Signal
+from .tokens.signals import FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]
@@ -95,8 +95,8 @@ class PruningPolicy:
     ivc: bool = False
 
     def __post_init__(self) -> None:
-        check_choice(self, "cache", self.cache, get_args(CacheScope))
-        check_choice(self, "positions", self.positions, get_args(PositionRule))
+        check_choice(setting(self, "cache"), self.cache, get_args(CacheScope))
+        check_choice(setting(self, "positions"), self.positions, get_args(PositionRule))
         if self.positions == "reassign" and self.cache != "from_stage":
             raise ValueError(
                 f"PruningPolicy.positions is 'reassign' with cache {self.cache!r}: early layers "
@@ -108,7 +108,7 @@ class PruningPolicy:
                 f"{', '.join(self.stages)}: only a single selection can be made at the input"
             )
         if self.average_tokens is not None:
-            check_share("PruningPolicy.average_tokens", self.average_tokens)
+            check_share(setting(self, "average_tokens"), self.average_tokens)
         object.__setattr__(self, "stages", dict(self.stages))
         if self.ivc:
             self._with_coordinates()  # or a refusal, early

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -137,15 +138,39 @@ def build_judge(cfg: DictConfig) -> Judge:
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's Trainer; impossible devices raise ValueError."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    return plan_trainer(cfg).build(callbacks)
 
+
+def plan_trainer(cfg: DictConfig) -> TrainerPlan:
+    """How the Trainer will be made; a GPU that is not there raises ValueError now."""
     check_accelerator(cfg)
-    make_trainer = _build(cfg, "trainer", _partial_=True)
-    try:
-        trainer: Trainer = make_trainer(callbacks=callbacks)
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {error}") from error
-    return trainer
+    make = _build(cfg, "trainer", _partial_=True)
+    return TrainerPlan(make, make.keywords.get("devices"))
+
+
+@dataclass(frozen=True)
+class TrainerPlan:
+    """Lightning's Trainer with its settings, but for callbacks.
+
+    Attributes:
+        devices: `trainer.devices`.
+    """
+
+    make: Callable[..., Trainer]
+    devices: object
+
+    def on(self, devices: object) -> TrainerPlan:
+        """The same on other devices."""
+        return TrainerPlan(partial(self.make, devices=devices), devices)
+
+    def build(self, callbacks: list[Callback]) -> Trainer:
+        """The Trainer; impossible devices raise ValueError."""
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        try:
+            return self.make(callbacks=callbacks)
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
 
 
 def check_accelerator(cfg: DictConfig) -> None:

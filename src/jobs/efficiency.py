@@ -29,10 +29,9 @@ from ..efficiency.variants import (
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.console import table_console
+from ..runs.read import VANILLA
 
 log = logging.getLogger(__name__)
-
-VANILLA = "none"
 
 
 def run(

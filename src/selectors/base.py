@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_choice, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .selection import Selection
 
 Rounding = Literal["round", "floor", "ceil", "float_round", "float_floor"]
@@ -155,7 +157,7 @@ def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
     Raises:
         TypeError, ValueError: naming the class, the value and what is allowed.
     """
-    name = f"{type(owner).__name__}.keep"
+    name = setting(owner, "keep")
     if isinstance(keep, bool) or not isinstance(keep, int | float):
         raise TypeError(f"{name} is {keep!r}: it must be a ratio (float) or a count (int)")
     if isinstance(keep, int) and keep < 1:
@@ -164,23 +166,8 @@ def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
         raise ValueError(
             f"{name} is {keep}: a ratio must be in (0, 1]; write an integer for a count of tokens"
         )
-    check_choice(owner, "of", of, get_args(Of))
-    check_choice(owner, "rounding", rounding, tuple(_ROUNDERS))
-
-
-def check_share(owner: object, name: str) -> None:
-    """Raises ValueError unless the setting of that name is in [0, 1]."""
-    value = getattr(owner, name)
-    if not 0.0 <= value <= 1.0:
-        label = f"{type(owner).__name__}.{name}"
-        raise ValueError(f"{label} is {value}: it must be a share in [0, 1]")
-
-
-def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raises ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        label = f"{type(owner).__name__}.{name}"
-        raise ValueError(f"{label} is {value!r}: it must be one of {', '.join(allowed)}")
+    check_choice(setting(owner, "of"), of, get_args(Of))
+    check_choice(setting(owner, "rounding"), rounding, _ROUNDERS)
 
 
 class OneBudget(Selector):

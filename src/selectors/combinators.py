@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, setting
 from ..tokens.rows import Scope
 from ..tokens.visual import VisualTokens
 from .base import Of, OneBudget, Ranked, Rounding, Selector, check_budget, counts, mask_of, top
@@ -205,10 +206,7 @@ class Per(Around):
     selector: Selector
 
     def __post_init__(self) -> None:
-        if self.scope not in get_args(Scope):
-            raise ValueError(
-                f"Per.scope is {self.scope!r}: it must be one of {', '.join(get_args(Scope))}"
-            )
+        check_choice(setting(self, "scope"), self.scope, get_args(Scope))
 
     def select(self, tokens: VisualTokens) -> Tensor | Selection:
         groups = tokens.regroup(self.scope)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_fraction, setting
 from ..tokens.rows import Row
-from ..tokens.visual import Signal, VisualTokens
-from .base import Selector, check_share
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
+from .base import Selector
 from .frames import Frames, frame_numbers
 from .similarity import normalised
 from .windows import rank_within
@@ -40,7 +42,7 @@ class DyCokeSelector(Selector):
     needs = frozenset({Signal.EMBEDDINGS})
 
     def __post_init__(self) -> None:
-        check_share(self, "merging")
+        check_fraction(setting(self, "merging"), self.merging)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         videos = tokens.regroup("image")

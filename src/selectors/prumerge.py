@@ -7,7 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_at_least, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Of, OneBudget, Rounding, among, check_budget, counts, top
 from .merging import sum_of_similar
 from .selection import AddedTokens, Selection
@@ -53,10 +55,7 @@ class PruMergeSelector(OneBudget):
     def __post_init__(self) -> None:
         if self.keep is not None:
             check_budget(self, self.keep, self.of, self.rounding)
-        if self.neighbours < 1:
-            raise ValueError(
-                f"PruMergeSelector.neighbours is {self.neighbours}: it must be at least 1"
-            )
+        check_at_least(setting(self, "neighbours"), self.neighbours, 1)
 
     def select(self, tokens: VisualTokens) -> Selection:
         candidates = tokens.eligible & tokens.valid

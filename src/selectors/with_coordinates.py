@@ -7,8 +7,9 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..checks import check_share, setting
 from ..tokens.visual import VisualTokens
-from .base import Selector, check_share, children, decision, top
+from .base import Selector, children, decision, top
 from .combinators import Around, Per
 from .coordinates import IVCSelector
 from .selection import Selection
@@ -45,7 +46,7 @@ class WithCoordinates(Around):
     most: float = 0.5
 
     def __post_init__(self) -> None:
-        check_share(self, "most")
+        check_share(setting(self, "most"), self.most)
         if any(isinstance(part, IVCSelector) for part in _parts(self.selector)):
             raise ValueError(
                 f"{_name(self.selector)} decides about the coordinates itself already: leave "
