@@ -48,7 +48,7 @@ def _undressed(cell: Any) -> Any:
     members = parse_list(cell)
     if members == [cell]:
         raise ValueError(
-            f"the options are the one text {shortened(cell)}: name a column for each, or write them "
+            f"the options are the one text {shortened(cell)}: name a column for each, or write "
             "them as a list"
         )
     return members
