@@ -17,7 +17,7 @@ from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
 from .pruning.shared_prefix import SharedPrefix
 from .pruning.statistics import PrefillStatistics
-from .tokens.visual import FROM_VISION_TOWER
+from .tokens.signals import FROM_VISION_TOWER
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec

@@ -23,8 +23,8 @@ from tools.sweeps.subjects import (
 )
 
 from ivcprune.configuration.build import compose
-from ivcprune.efficiency.record import environment
 from ivcprune.efficiency.subjects import Subject
+from ivcprune.runs.environment import timing_environment
 
 VISUAL = 1024
 NEW_TOKENS = 8
@@ -79,7 +79,7 @@ def page(figures: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def _cell(figure: dict[str, Any]) -> str:
     low, high = figure["quartiles"]
-    return f"{figure['median']:.2f} ({low:.2f}–{high:.2f})"
+    return f"{figure['median']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
         "peak memory": {"mib": memory, "ratio": memory["shared"] / memory["one"]},
     }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    facts = {"threads": given.threads, "visual_tokens": VISUAL, **environment(device)}
+    facts = {"threads": given.threads, "visual_tokens": VISUAL, **timing_environment(device)}
     given.output.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"facts": facts, "figures": figures}, indent=1)
     (given.output / "sweeps.json").write_text(content + "\n", encoding="utf-8")

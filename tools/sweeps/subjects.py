@@ -102,7 +102,7 @@ def own_peak_mib() -> float:
 
 
 def whole_command(mode: str, limit: int) -> Reading:
-    """The demo's sweep as a user starts it, imports and loading included, in a folder of its own."""
+    """The demo's sweep as a user starts it, imports and loading included, in a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(sys.executable, "-m", "ivcprune", "--multirun", "experiment=demo"),
