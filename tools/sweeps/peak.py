@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tools.sweeps.__main__ import mid_model
-from tools.sweeps.subjects import Policies, of_demo, own_peak_mib
-
 from ivcprune.configuration.build import compose
+
+from .__main__ import mid_model
+from .subjects import Policies, of_demo, own_peak_mib
 
 if __name__ == "__main__":
     mode, new_tokens = sys.argv[1], int(sys.argv[2])
