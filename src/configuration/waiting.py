@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, env_override
 from hydra.types import RunMode
@@ -27,11 +27,11 @@ class WaitingJob:
     """A job that was composed and did not run.
 
     Attributes:
-        hydra: Hydra's own settings of that job.
+        hydra: Hydra's own settings of that job, a DictConfig that it declares to be a HydraConf.
     """
 
     cfg: DictConfig
-    hydra: HydraConf
+    hydra: Any
 
     @property
     def overrides(self) -> list[str]:
