@@ -11,7 +11,7 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ..models.token_rules import holds_tokens
-from .cache_names import given_cache
+from .caches.names import given_cache
 from .hooks import Override
 
 ASSISTED = ("assistant_model", "use_mtp", "prompt_lookup_num_tokens", "assistant_early_exit")
