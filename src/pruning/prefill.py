@@ -15,6 +15,7 @@ from ..selectors.selection import Selection, checked_selection
 from ..tokens.visual import Copies, Signal
 from .input_sequence import input_sequence
 from .insertion import Insertion
+from .layer_arguments import LayerArguments, states_alone
 from .live_signals import InputSignals, LayerInput, LiveSignals
 from .prefill_caches import PrefillCaches
 from .prefill_input import PrefillInput, input_tokens, padding_mask
@@ -53,7 +54,8 @@ class Prefill:
         self._shift: Tensor | None = None
         self._reassigned: Tensor | None = None
         self._rotaries = LayerRotaries()
-        self._arguments: dict[int, Mapping[str, Any]] = {}
+        self._layer_arguments = LayerArguments(family, self._input_length)
+        self._arguments: dict[int, tuple[Sequence[Any], Mapping[str, Any]]] = {}
         self._kept_by_stage: dict[str, list[int]] = {}
         self._tokens = input_tokens(given, frequencies) if given.blocks else None
         self._before = self._tokens
@@ -107,20 +109,22 @@ class Prefill:
     # Layers ------------------------------------------------------------------------------------
 
     def enter_layer(
-        self, index: int, hidden: Tensor, kwargs: Mapping[str, Any]
-    ) -> tuple[Tensor, dict[str, Any]]:
+        self, index: int, hidden: Tensor, rest: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Tensor, list[Any], dict[str, Any]]:
         """Run the stage of this layer, if any.
 
         Args:
             index: decoder layer about to run.
             hidden: its input `[B, S, E]`.
-            kwargs: its keyword arguments, as the decoder made them for the whole input.
+            rest, kwargs: its other arguments, as the decoder made them for the whole input.
 
         Returns:
-            the input and the keyword arguments for what is left of the sequence.
+            the input and the arguments for what is left of the sequence.
         """
+        if self._stages:
+            self._layer_arguments.check(self._layers[index], hidden, rest, kwargs)
         if self._policy.cache == "recomputed" and not self.pruned:
-            self._arguments[index] = kwargs
+            self._arguments[index] = (rest, kwargs)
         rotary = self._rotaries.current(kwargs, self._sequence.origin)
         if (stage := self._stages.get(index)) is not None:
             hidden = self._run(stage, hidden, rotary)
@@ -130,23 +134,20 @@ class Prefill:
         if following is not None and following.needs & _ANEW:
             self._previous = LayerInput(self._layers[index], hidden, rotary)
         if not self.pruned:
-            return hidden, dict(kwargs)
+            return hidden, list(rest), dict(kwargs)
         layer = self._caches.pruned(index)
         if layer is not None:
             layer.lose(self._input_length - self._sequence.length)
             if self._shift is not None:
                 layer.shift = self._shift
-        return hidden, {**kwargs, "position_embeddings": rotary}
+        rest, kwargs = self._layer_arguments.left(self._layers[index], rest, kwargs, self.origin)
+        return hidden, rest, {**kwargs, "position_embeddings": rotary}
 
     def leave_layer(self, index: int, hidden: Any) -> Tensor:
         """The output of a layer, with what the decoder would have added to it."""
-        if not isinstance(hidden, Tensor):
-            raise TypeError(
-                f"{type(self._layers[index]).__name__} returns a {type(hidden).__name__}: pruning "
-                "needs decoder layers that return hidden states alone"
-            )
+        states = states_alone(self._layers[index], hidden)
         addition = self._sequence.additions.get(index)
-        return hidden if addition is None else hidden + addition.to(hidden)
+        return states if addition is None else states + addition.to(states)
 
     def _run(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> Tensor:
         """The stage's selection, and the input of its layer for what is left."""
@@ -245,7 +246,8 @@ class Prefill:
         arguments, self._arguments = self._arguments, {}
         for index in range(stage.layer):
             # our own hooks on the layer give it its mask and positions
-            hidden = self._layers[index](hidden, **arguments[index])
+            rest, keywords = arguments[index]
+            hidden = self._layers[index](hidden, *rest, **keywords)
         return hidden
 
     def _compact_caches(self, stage: BoundStage, keep: Tensor, repack: Repack) -> None:

@@ -31,6 +31,7 @@ from .generate_guard import (
     prompt_ids,
 )
 from .hooks import Override, add_after, add_before, is_pruned
+from .layer_arguments import hidden_first
 from .losses import PrunedLoss
 from .one_thread import OneThread
 from .prefill import Prefill
@@ -258,10 +259,10 @@ class Pruner:
         if self._forward is None:
             return None
         self._entered.add(index)
-        hidden, *rest = args
+        hidden, rest, kwargs = hidden_first(module, args, kwargs)
         kwargs = self._forward.shifted(index, hidden, kwargs)
         if self._forward.prefill is not None:
-            hidden, kwargs = self._forward.prefill.enter_layer(index, hidden, kwargs)
+            hidden, rest, kwargs = self._forward.prefill.enter_layer(index, hidden, rest, kwargs)
         return (hidden, *rest), self._forward.for_cache(index, hidden, kwargs)
 
     def _after_layer(self, index: int, module: nn.Module, args: Any, output: Any) -> Any:

@@ -20,8 +20,8 @@ from ivcprune.selectors import (
     SeedSelector,
     UpcomingSimilaritySelector,
 )
+from ivcprune.testing.reference import Spy, masked
 from ivcprune.testing.tiny import gemma3, tiny_model
-from mask_reference import Spy, masked
 from pruning_helpers import batch, picture
 
 FAMILY = family_named("gemma3")
