@@ -46,6 +46,8 @@ class Family(ABC):
             the rotary embedding, masks and position ids: pruned layers get them for what is left.
         whole_arguments: other tensors as long as the sequence that layers get, and that are right
             as they are; what neither names is refused.
+        layout_arguments: arguments of `generate` that `blocks` reads: it keeps back what encodes
+            the pictures, and the core is called without.
     """
 
     name: ClassVar[str]
@@ -58,6 +60,7 @@ class Family(ABC):
     rotary_by_type: ClassVar[bool] = False
     per_token_arguments: ClassVar[tuple[str, ...]] = ()
     whole_arguments: ClassVar[tuple[str, ...]] = ()
+    layout_arguments: ClassVar[tuple[str, ...]] = ()
 
     def core(self, model: Any) -> nn.Module:
         """The module whose forward receives `input_ids` and the image sizes."""

@@ -78,6 +78,7 @@ class Pruner:
         self._loss = PrunedLoss()
         self._prompts: Tensor | None = None
         self._inputs: dict[str, Any] = {}
+        self._kept_back: dict[str, Any] = {}
         self._forward: ForwardCall | None = None
         self._n_calls = 0
         self._entered: set[int] = set()
@@ -135,7 +136,6 @@ class Pruner:
 
     def _add_hooks(self, block: ExitStack) -> None:
         """The hooks of the walk, each to be removed when the block ends."""
-
         for index, layer in enumerate(self._layers):
             add_before(block, layer, partial(self._before_layer, index))
             add_after(block, layer, partial(self._after_layer, index))
@@ -156,11 +156,13 @@ class Pruner:
         with self._one_thread.generating():
             ids = self._prompts = prompt_ids(arguments)
             self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
+            names = self._family.layout_arguments
+            self._kept_back = {name: arguments[name] for name in names if name in arguments}
             n_calls = self._n_calls
             try:
                 yield
             finally:
-                self._prompts = None
+                self._prompts, self._kept_back = None, {}
             if self._n_calls == n_calls:
                 raise RuntimeError(_passed_by("generate ran the model"))
 
@@ -171,6 +173,7 @@ class Pruner:
         self._one_thread.begin()
         self._forget_call()
         inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+        inputs.update((k, v) for k, v in self._kept_back.items() if inputs.get(k) is None)
         if inputs.get("input_ids") is None:
             inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
         self._inputs = inputs

@@ -19,12 +19,12 @@ STEPS = 4
 """Tokens that `generate` adds."""
 
 
-def generate(model: Any, inputs: Mapping[str, Any], **options: Any) -> Any:
-    """Greedy generation of a few tokens, with the logits of each step."""
+def generate(model: Any, inputs: Mapping[str, Any], steps: int = STEPS, **options: Any) -> Any:
+    """Greedy generation of so many tokens, with the logits of each step."""
     return model.generate(
         **inputs,
-        max_new_tokens=STEPS,
-        min_new_tokens=STEPS,
+        max_new_tokens=steps,
+        min_new_tokens=steps,
         do_sample=False,
         output_logits=True,
         return_dict_in_generate=True,
@@ -53,7 +53,12 @@ class Comparison:
 
 
 def compared(
-    model: Any, family: Family, inputs: Mapping[str, Any], policy: BoundPolicy, visual: Tensor
+    model: Any,
+    family: Family,
+    inputs: Mapping[str, Any],
+    policy: BoundPolicy,
+    visual: Tensor,
+    steps: int = STEPS,
 ) -> Comparison:
     """Generates twice.
 
@@ -61,6 +66,7 @@ def compared(
         inputs: left-padded, with an `attention_mask`.
         policy: with stages.
         visual: visual tokens of the input, bool `[B, S]`.
+        steps: tokens to generate.
     """
     spies = [Spy(stage.selector) for stage in policy.stages]
     spied = zip(policy.stages, spies, strict=True)
@@ -68,11 +74,11 @@ def compared(
     layers = family.layers(model)
     run = Pruner(model, family, policy)
     with run, _LastOutputs(layers) as ours:
-        pruned = generate(model, inputs)
+        pruned = generate(model, inputs, steps)
     kept = [_in_sequence(spy.log[0], visual) for spy in spies]
     decoder, real = family.text_model(model), inputs["attention_mask"].bool()
     with masked(decoder, policy, visual, kept, real), _LastOutputs(layers) as theirs:
-        reference = generate(model, inputs)
+        reference = generate(model, inputs, steps)
     return Comparison(
         differences=list(map(_largest, pruned.logits, reference.logits)),
         layers=[list(map(_largest, *both)) for both in zip(ours.seen, theirs.seen, strict=True)],

@@ -95,9 +95,12 @@ def _shallow_tower(part: dict[str, Any], width: int, narrow: int) -> dict[str, A
 
 
 def _at_layers(part: dict[str, Any], depth: int, chosen: Sequence[int]) -> dict[str, Any]:
-    """What a configuration lists for each layer, for these."""
-    return {
-        key: [value[i] for i in chosen]
-        for key, value in part.items()
-        if isinstance(value, list | tuple) and len(value) == depth
-    }
+    """What a configuration lists for each layer, or says of some by number, for these."""
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        if isinstance(value, list | tuple) and len(value) == depth:
+            found[key] = [value[i] for i in chosen]
+        elif isinstance(value, dict) and value and all(str(name).isdigit() for name in value):
+            by_number = {int(name): item for name, item in value.items()}
+            found[key] = {new: by_number[i] for new, i in enumerate(chosen) if i in by_number}
+    return found
