@@ -119,8 +119,11 @@ def _pixels(corners: Corners, input_size: Size, original_size: Size) -> Box | No
 
     The published evaluation resizes the TRUE box instead and assumes that only rounding to
     multiples of 28 takes place; undoing the actual resize holds under pixel limits as well.
+    None where its size is not known.
     """
     (width, height), (original_width, original_height) = input_size, original_size
+    if not width or not height:
+        return None
     return _scaled(corners, original_width / width, original_height / height)
 
 

@@ -107,7 +107,10 @@ class Family(ABC):
 
     @abstractmethod
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
-        """(width, height) of each image as the model sees it, from the processor's output."""
+        """(width, height) of each image as the model sees it, from the processor's output.
+
+        Empty where that is not known: no box can then be written in pixels of it.
+        """
 
     def visible_area(self, processor: Any, size: tuple[int, int], n_images: int) -> Area:
         """What the tokens of an image show of it: left, top, right and bottom as fractions of it.

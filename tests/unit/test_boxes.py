@@ -55,6 +55,11 @@ def test_worked_by_hand(box_format: str, text: str, box: tuple[float, ...] | Non
     assert parsed == (None if box is None else pytest.approx(box))
 
 
+@pytest.mark.parametrize("box_format", ["plain", "qwen2_5_vl"])
+def test_pixels_of_an_input_of_unknown_size_are_no_box(box_format: str) -> None:
+    assert parse_box("[14, 28, 98, 112]", box_format, (0, 0), ORIGINAL) is None
+
+
 def test_tall_images_are_cut_and_padded_in_the_other_direction() -> None:
     assert parse_box("[0, 0, 1, 1]", "unit", INPUT, (100, 300)) == (0, 100, 100, 200)
     assert parse_box("[0, 0, 1, 1]", "unit_padded", INPUT, (100, 300)) == (-100, 0, 200, 300)
