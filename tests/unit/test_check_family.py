@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,14 +22,34 @@ from ivcprune.models.rotary import rotate_pairs
 from ivcprune.models.token_rules import TokenRule
 from ivcprune.pruning.statistics import PrefillStatistics
 from ivcprune.pruning.windows import OwnMasks
-from ivcprune.testing import ContractError, check_family, tiny_model
+from ivcprune.testing import FAMILY_RULES, ContractError, check_family, tiny_model
 from ivcprune.testing.family.shallow import WINDOW, shallow, some_layers
+from ivcprune.testing.tiny import deepseek_vl2, glm4v, mistral3
 
 
 @pytest.mark.parametrize("name", supported())
 def test_families_of_this_package_pass(name):
     model, processor = tiny_model(name, depth=6)
     check_family(name, model.config, processor)
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("deepseek_vl2", deepseek_vl2.build_multi_head),
+        ("glm4v", glm4v.build_moe),
+        ("mistral3", mistral3.build_mistral),
+    ],
+)
+def test_other_decoders_of_a_family_pass(name, build):
+    model, processor = build(4)
+    check_family(name, model.config, processor)
+
+
+def test_the_page_names_every_rule():
+    page = Path(__file__).parents[2] / "docs" / "adding_a_model.md"
+    section = page.read_text("utf-8").split("## Checking a family")[1].split("## From")[0]
+    assert re.findall(r"^\| `([a-z ]+)` \|", section, re.MULTILINE) == list(FAMILY_RULES)
 
 
 def wrong(family, **changes):
