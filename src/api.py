@@ -12,7 +12,8 @@ from .models.base import Family
 from .models.registry import family_named, family_of_model
 from .models.token_rules import TokenRule, token_rules, with_rule
 from .models.wrappers import unwrapped
-from .policy import BoundPolicy, PruningPolicy, offering
+from .placement import offering
+from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
 from .pruning.statistics import PrefillStatistics
 
@@ -108,7 +109,9 @@ def layers_for(policy: PruningPolicy, stage: str, spec: ModelSpec) -> list[int]:
     return offering(policy.stages[stage].selector, depth, readable)
 
 
-def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:
+def load_policy(
+    name: str, *overrides: str, family: str | None = None, ivc: bool = False
+) -> PruningPolicy:
     """A policy of `conf/policy/`, by name.
 
     Args:
@@ -116,11 +119,13 @@ def load_policy(name: str, *overrides: str, family: str | None = None) -> Prunin
         overrides: as on the command line, without the leading `policy.`, for example
             "stages.select.layer=3" or "average_tokens=0.25".
         family: apply this model family's published settings where they differ.
+        ivc: add the implicit visual coordinates at the policy's own budget, as `ivc=true` does on
+            the command line.
 
     Raises:
         ValueError: unknown policy (the message lists them), or a bad override.
     """
-    return _checked(compose_policy(name, overrides, family))
+    return _checked(compose_policy(name, overrides, family, ivc))
 
 
 def _checked(policy: Any) -> PruningPolicy:

@@ -16,6 +16,7 @@ from . import __version__
 from .configuration.build import build_job, completed, compose
 from .configuration.command_line import choices_of, read
 from .configuration.experiments import commands_of
+from .configuration.help import own_help
 from .configuration.hydra_app import CONFIG_MODULE, VERSION_BASE, register_plugin_configs
 from .runs.storage import StorageError
 
@@ -34,6 +35,9 @@ def main() -> None:
     """Runs the job of the composed configuration; `job=list` shows the choices."""
     if "--version" in sys.argv[1:]:
         print(f"ivcprune {__version__}")
+        return
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(own_help())
         return
     register_plugin_configs()
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset, load_dataset_builder
 
+from ..checks import one_line
 from .cells import stamp_of
 from .hub_access import without_waiting
 from .hub_files import concatenate, is_textual, read_textual
@@ -47,26 +48,30 @@ class HubSource(TableSource):
         if isinstance(self.config, list) and isinstance(self.data_files, list):
             raise ValueError("data.config and data.data_files are both lists: only one can be")
 
+    @property
+    def place(self) -> str:
+        return f"data.split is {self.split!r} of {' or '.join(self.hub_ids)}"
+
     def stamp(self) -> str:
         return "".join(stamp_of(Path(hub_id)) for hub_id in self.hub_ids)
 
     def read(self, cache_dir: Path) -> Dataset:
         # `datasets` keeps what it read of a local folder by its path alone.
         own_cache = str(cache_dir / "datasets" / self.stamp())
-        problems = []
+        problems, answered = [], True
         for hub_id in self.hub_ids:
-            try:
-                with without_waiting(hub_id, self.revision):
+            with without_waiting(hub_id, self.revision) as answers:
+                try:
                     return self._read_parts(hub_id, own_cache)
-            # Repositories move and vanish, hosts and networks fail in ways of their own, and what
-            # one copy lacks another may have.
-            except Exception as error:
-                cause = error.__cause__ or error
-                text = " ".join(str(cause).split())
-                problems.append(f"{hub_id}: {type(cause).__name__}: {text}")
+                # Repositories move and vanish, hosts and networks fail in ways of their own, and
+                # what one copy lacks another may have.
+                except Exception as error:
+                    problems.append(f"{hub_id}: {_problem(error, answers)}")
+                    answered &= answers and not isinstance(error, ConnectionError)
+        wrong = "data.split, data.config or data.data_files" if answered else "the network"
         raise FileNotFoundError(
-            f"data {self.name!r} cannot be loaded ({'; '.join(problems)}): check the network, or "
-            "name a copy with data.hub_ids=[organisation/dataset], which may be a local folder"
+            f"data {self.name!r} cannot be loaded ({'; '.join(problems)}): check {wrong}, or name "
+            "a copy with data.hub_ids=[organisation/dataset], which may be a local folder"
         )
 
     def _read_parts(self, hub_id: str, cache_dir: str) -> Dataset:
@@ -98,3 +103,11 @@ class HubSource(TableSource):
         if not isinstance(part, Dataset):
             raise ValueError(f"data.split is {self.split!r}, which names no table")
         return part
+
+
+def _problem(error: Exception, answers: bool) -> str:
+    """Why a repository cannot be read."""
+    if not answers and isinstance(error, ConnectionError):  # that it is offline, `datasets` says
+        return "the hub does not answer, and there is no copy in the cache"
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {one_line(cause)}"

@@ -16,6 +16,7 @@ from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
 from ..runs.read import load_layer_runs, load_runs, unfinished_runs
+from .leaderboard import write_leaderboard
 
 MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""
@@ -33,7 +34,7 @@ def run(
         cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
         gallery: how many samples are shown in pictures.
         without: a `layer_choice.json`, whose samples are left out of every figure.
-        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3.
+        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3 and the leaderboard.
 
     Raises:
         FileNotFoundError: the experiment has no finished run.
@@ -61,11 +62,13 @@ def run(
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    written = []
+    written: list[Path] = []
     if tables:
         measured = [run.as_published() for run in runs]
         of_layers = [run.as_published() for run in layer_runs]
         written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
+    if cfg.get("leaderboard"):
+        written += write_leaderboard(cfg, experiment, runs, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..models.base import Family
 from ..models.wrappers import unwrapped
-from .cache_names import CACHE_NAMES
-from .repack import taken
+from .caches.names import CACHE_NAMES
+from .sequence.packing import taken
 
 _OWN = frozenset({"attention_mask", "position_embeddings", "position_ids", *CACHE_NAMES})
 """Arguments that pruning itself sees to."""

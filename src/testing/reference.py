@@ -21,7 +21,7 @@ from transformers import DynamicCache
 
 from ..models.token_rules import holds_tokens
 from ..policy import BoundPolicy
-from ..pruning.cache_names import given_cache
+from ..pruning.caches.names import given_cache
 from ..selectors import Selector
 from ..tokens import VisualTokens
 

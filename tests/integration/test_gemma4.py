@@ -9,7 +9,7 @@ from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.api import bind
 from ivcprune.models.gemma4 import Gemma4
 from ivcprune.models.registry import family_named
-from ivcprune.pruning.windows import OwnMasks
+from ivcprune.pruning.masks import OwnMasks
 from ivcprune.selectors import (
     FastVSelector,
     Per,

@@ -218,3 +218,35 @@ def test_metadata_is_json() -> None:
     assert plain(cell, "c") == {"start": None, "day": "2011-01-02", "n": [3, 0.5, True]}
     with pytest.raises(ValueError, match=r"column 'c': .* no text in UTF-8"):
         plain([b"\xff"], "c")
+
+
+def test_a_cell_without_a_value_costs_itself_alone() -> None:
+    """Python has no year 20000 and no text that is no UTF-8; Arrow and parquet have."""
+    days = pa.array([10**7, 0], pa.date32())
+    offsets, content = pa.array([b"\xff", b"red"], pa.binary()).buffers()[1:]
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, content])
+    lists = pa.array([[10**7], [0]], pa.list_(pa.date32()))
+    first, second = rows_of(pa.table({"day": days, "text": texts, "days": lists}))
+    for cell, why in [(first["day"], "out of range"), (first["text"], "0xff")]:
+        with pytest.raises(NoTextError, match=f"the cell cannot be read .*{why}"):
+            text_of(cell, "answer")
+    with pytest.raises(NoTextError, match="the cell cannot be read"):
+        text_of(first["days"], "answer")
+    assert text_of(second["day"], "answer") == "1970-01-01"
+    assert second["text"] == "red"
+    assert list(map(as_text, second["days"])) == ["1970-01-01"]
+
+
+def test_maps_are_structs_and_keep_pairs_of_one_name() -> None:
+    kind = pa.map_(pa.string(), pa.float32())
+    pairs = [[("answer", 0.3), ("weight", None)], [], None, [("A", 0.1), ("A", 0.2)]]
+    column = pa.array(pairs, kind)
+    inside = pa.array([[pair] for pair in pairs], pa.list_(kind))
+    rows = rows_of(pa.table({"map": column, "maps": inside}))
+    assert [row["map"] for row in rows] == [
+        {"answer": 0.3, "weight": None}, {}, None, [["A", 0.1], ["A", 0.2]],
+    ]  # fmt: skip
+    assert rows[0]["maps"] == [{"answer": 0.3, "weight": None}]
+    assert text_of(rows[0]["map"], "answer") == "0.3"
+    with pytest.raises(NoTextError, match="a list of lists"):
+        scalars_of(rows[3]["map"], "answer")

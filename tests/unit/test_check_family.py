@@ -20,8 +20,8 @@ from ivcprune.models.qwen.qwen3_vl import Qwen3VL
 from ivcprune.models.registry import family_named, family_of, supported
 from ivcprune.models.rotary import rotate_pairs
 from ivcprune.models.token_rules import TokenRule
+from ivcprune.pruning.masks import OwnMasks
 from ivcprune.pruning.statistics import PrefillStatistics
-from ivcprune.pruning.windows import OwnMasks
 from ivcprune.testing import FAMILY_RULES, ContractError, check_family, tiny_model
 from ivcprune.testing.family.shallow import WINDOW, shallow, some_layers
 from ivcprune.testing.tiny import deepseek_vl2, glm4v, mistral3

@@ -122,8 +122,6 @@ def test_cells_that_excel_left_out_at_the_end_are_missing_and_said(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "names no columns"),
-        ("\n\n", "names no columns"),
         (",,\n1,2,3\n", "names no columns"),
         ("n,q,q\n1,2,3\n", r"has \['q'\] twice"),
     ],

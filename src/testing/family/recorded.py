@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache
 
 from ...models.base import Family
 from ...models.rotary import Rotary
-from ...pruning.cache_names import cache_parameter
+from ...pruning.caches.names import cache_parameter
 
 
 @dataclass(eq=False)
