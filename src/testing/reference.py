@@ -23,6 +23,7 @@ from ..models.token_rules import holds_tokens
 from ..policy import BoundPolicy
 from ..pruning.caches.names import given_cache
 from ..selectors import Selector
+from ..selectors.selection import Selection
 from ..tokens import VisualTokens
 
 
@@ -33,12 +34,13 @@ class Spy(Selector):
     selector: Selector
     log: list[list[tuple[int, int]]] = field(default_factory=list)
 
-    def select(self, tokens: VisualTokens) -> Tensor:
-        keep = self.selector.select(tokens)
+    def select(self, tokens: VisualTokens) -> Tensor | Selection:
+        chosen = self.selector.select(tokens)
+        keep = chosen.keep if isinstance(chosen, Selection) else chosen
         rows, columns = ((keep | tokens.special) & tokens.valid).nonzero(as_tuple=True)
         samples, index = tokens.sample[rows].tolist(), tokens.index[rows, columns].tolist()
         self.log.append(list(zip(samples, index, strict=True)))
-        return keep
+        return chosen
 
     @property
     def share(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class RecordedLayer:
     Attributes:
         hidden: its input, `[B, S, E]`.
         rotary: its rotary embedding.
-        keys, values: what it has cached; empty where that is no tokens.
+        keys, values: what it has cached; not set where that is no tokens.
         weights: of its attention, `[B, H, S, S]`; None where no module returns them.
     """
 
@@ -47,11 +47,7 @@ class RecordedLayer:
 
 
 def recorded_layers(family: Family, model: Any, inputs: Mapping[str, Any]) -> list[RecordedLayer]:
-    """The decoder layers of a model, as they ran on inputs.
-
-    Raises:
-        ValueError: a layer was given no rotary embedding.
-    """
+    """The decoder layers of a model, as they ran on inputs."""
     layers = [RecordedLayer(layer) for layer in family.layers(model)]
     decoder: Any = family.text_model(model)
     cache: Cache = DynamicCache(config=decoder.config)
@@ -63,5 +59,6 @@ def recorded_layers(family: Family, model: Any, inputs: Mapping[str, Any]) -> li
                 stack.callback(part.register_forward_hook(layer.returned).remove)
         model(**inputs, **{cache_parameter(model.forward): cache}, use_cache=True)
     for layer, cached in zip(layers, cache.layers, strict=False):
-        layer.keys, layer.values = getattr(cached, "keys", None), getattr(cached, "values", None)
+        if isinstance(keys := getattr(cached, "keys", None), Tensor):
+            layer.keys, layer.values = keys, cast(Any, cached).values
     return layers

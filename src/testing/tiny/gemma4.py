@@ -38,7 +38,7 @@ CHAT_TEMPLATE = """\
 {% endif -%}
 """
 WINDOW = 24
-_EXPERTS = {
+_EXPERTS: dict[str, Any] = {
     "enable_moe_block": True,
     "num_experts": 4,
     "top_k_experts": 2,

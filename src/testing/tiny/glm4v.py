@@ -9,7 +9,6 @@ from transformers import (
     Glm4vForConditionalGeneration,
     Glm4vMoeConfig,
     Glm4vMoeForConditionalGeneration,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -61,7 +60,7 @@ def build(depth: int) -> tuple[PreTrainedModel, Any]:
 def build_moe(depth: int) -> tuple[PreTrainedModel, Any]:
     """Like GLM-4.5V: experts behind the first layer, and halves that turn, not pairs."""
     tokenizer = byte_level_tokenizer(TOKENS)
-    config: PretrainedConfig = Glm4vMoeConfig(**_settings(tokenizer, depth, _EXPERTS))
+    config = Glm4vMoeConfig(**_settings(tokenizer, depth, _EXPERTS))
     return _finished(Glm4vMoeForConditionalGeneration(config), tokenizer)
 
 
