@@ -16,6 +16,7 @@ from .placement import offering
 from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
 from .pruning.statistics import PrefillStatistics
+from .tokens.visual import FROM_VISION_TOWER
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec
@@ -69,7 +70,7 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
             f"PruningPolicy.positions is 'reassign', which is not offered for {family.name!r}: its "
             "layers have a rotary embedding for each of their types; use positions='keep'"
         )
-    return policy.bind(
+    bound = policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
@@ -77,6 +78,9 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
         cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
         readable=with_rule(rules, TokenRule.CACHED),
     )
+    if bound.needs & FROM_VISION_TOWER:
+        family.check_vision_tower()
+    return bound
 
 
 def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:

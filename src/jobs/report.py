@@ -10,13 +10,13 @@ from rich.console import Console
 from ..configuration.data_groups import data_pools
 from ..report.comparison import compare
 from ..report.html import render_page
+from ..report.leaderboard.job import write_leaderboard
 from ..report.leave_out import leave_out, read_samples
 from ..report.paper.drawings import write_drawings
 from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
 from ..runs.read import load_layer_runs, load_runs, unfinished_runs
-from .leaderboard import write_leaderboard
 
 MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""

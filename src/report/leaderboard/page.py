@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -56,10 +57,19 @@ def markdown(rows: Sequence[Row], absent: Sequence[Absent]) -> str:
     header = columns_of(rows)
     lines = [header, ["---", *["--:"] * (len(header) - 1)], *(cells_of(row, rows) for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    missing = "\n".join(
-        f"- `{one.label}` at {formats.share(one.asked)}: {one.reason}" for one in absent
-    )
+    missing = "\n".join(f"- {told}: {reason}" for told, reason in grouped(absent))
     return f"{table}\n" + (f"\nNot in the table:\n\n{missing}\n" if missing else "")
+
+
+def grouped(absent: Sequence[Absent]) -> list[tuple[str, str]]:
+    """Which rows there are not, in words, and why: of one reason and the same shares together."""
+    shares: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in absent:
+        shares[one.label, one.reason].append(formats.share(one.asked))
+    labels: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (label, reason), asked in shares.items():
+        labels[", ".join(asked), reason].append(label)
+    return [(f"{', '.join(names)} at {asked}", reason) for (asked, reason), names in labels.items()]
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
@@ -131,10 +141,9 @@ def _html(
         title=title,
         columns=columns_of(rows),
         table=table,
-        absent=absent,
+        absent=grouped(absent),
         facts=facts,
         svg=plot.svg(rows),
-        formats=formats,
     )
 
 

@@ -49,6 +49,7 @@ def _panel(
     axes: Axes, rows: Sequence[Row], x: Callable[[Row], float], is_best: Callable[[Row], bool]
 ) -> None:
     style(axes)
+    axes.margins(x=0.12, y=0.08)
     methods = list(dict.fromkeys(row.method for row in sorted(rows, key=lambda row: row.method)))
     for row in rows:
         number = methods.index(row.method)
@@ -68,9 +69,8 @@ def _panel(
         axes.annotate(
             row.label,
             (x(row), row.mean),
-            xytext=(-4, 6),
+            xytext=(6, 5),
             textcoords="offset points",
-            ha="right",
             fontsize=7.5,
             color=INK,
         )

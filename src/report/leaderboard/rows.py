@@ -11,6 +11,9 @@ from ...configuration.swaps import WITH_IVC
 from ...runs.read import Run, Score
 from ..paired import Difference, mean_difference, paired_differences
 
+ALIKE = 1.0
+"""Percent of tokens, or of vanilla's speed, by which methods at one budget come to differ."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -126,25 +129,32 @@ def _difference(
 
 
 def _marked(rows: Sequence[Row]) -> list[Row]:
-    """The rows, those that no other one dominates marked; tokens count in whole percent."""
-    by_tokens = [(row.mean, -round(row.average_tokens, 2)) for row in rows]
-    by_prefill = [
-        (row.mean, round(1.0 if row.speed is None else row.speed.reached, 2)) for row in rows
+    """The rows, those that no other one dominates marked."""
+    tokens = [(row.mean, -100 * row.average_tokens) for row in rows]
+    speeds = [
+        (row.mean, 100.0 if row.speed is None else 100 * row.speed.reached)
+        for row in rows
+        if row.speed is not None or row.asked is None
     ]
-    timed = [row.speed is not None or row.asked is None for row in rows]
-    others = [place for place, has_time in zip(by_prefill, timed, strict=True) if has_time]
     return [
         replace(
             row,
-            best_by_tokens=not _beaten(by_tokens[i], by_tokens),
-            best_by_prefill=row.speed is not None and not _beaten(by_prefill[i], others),
+            best_by_tokens=not _beaten(mine, tokens),
+            best_by_prefill=row.speed is not None
+            and not _beaten((row.mean, 100 * row.speed.reached), speeds),
         )
-        for i, row in enumerate(rows)
+        for row, mine in zip(rows, tokens, strict=True)
     ]
 
 
-def _beaten(mine: tuple[float, float], all_: Iterable[tuple[float, float]]) -> bool:
-    """Whether another is nowhere worse and somewhere better."""
+def _beaten(mine: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
+    """Whether another has a better score at this thrift or more of it, or this score at more.
+
+    Args:
+        mine, others: (score, thrift in percent); thrifts up to `ALIKE` apart are alike.
+    """
     return any(
-        other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in all_
+        (score > mine[0] and thrift >= mine[1] - ALIKE)
+        or (score == mine[0] and thrift > mine[1] + ALIKE)
+        for score, thrift in others
     )

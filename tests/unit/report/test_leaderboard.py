@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ivcprune.report.leaderboard.page import Absent, cells_of, columns_of, sort_keys, write
+from ivcprune.report.leaderboard.page import Absent, cells_of, columns_of, grouped, sort_keys, write
 from ivcprune.report.leaderboard.rows import Speed, rows_of, speeds_of
 from ivcprune.runs.read import Run, Score
 
@@ -117,6 +117,18 @@ class TestPage:
         assert text["Selection"] == "2.0 %"
         assert text["Not dominated"] == "tokens, prefill"
 
+    def test_reasons_are_told_once(self):
+        absent = [
+            Absent(label, asked, "too deep")
+            for label in ("pdrop", "pdrop + IVC")
+            for asked in (0.33, 0.25)
+        ]
+        found = grouped([*absent, Absent("dycoke", 0.25, "no budget")])
+        assert found == [
+            ("pdrop, pdrop + IVC at 33.0 %, 25.0 %", "too deep"),
+            ("dycoke at 25.0 %", "no budget"),
+        ]
+
     def test_files(self, runs, tmp_path):
         rows = rows_of(runs, [0.5, 0.25], SPEEDS)
         absent = [Absent("pdrop", 0.25, "the layers <before> it alone are more")]
@@ -126,7 +138,7 @@ class TestPage:
         assert html.count("<tr") == 1 + len(rows)
         assert "the layers &lt;before&gt; it alone are more" in html
         assert not re.search(r"(src|href)=.?https?:", html)
-        assert "- `pdrop` at 25.0 %" in table.read_text("utf-8")
+        assert "- pdrop at 25.0 %: the layers" in table.read_text("utf-8")
         content = json.loads(data.read_text("utf-8"))
         assert content["rows"][1]["to_plain"]["value"] == 50
         assert content["absent"][0]["asked"] == 0.25

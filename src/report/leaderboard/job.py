@@ -9,15 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ..api import load_policy, resolve_layers
-from ..configuration.build import build_model_spec
-from ..configuration.swaps import WITH_IVC
-from ..models.loading import ModelSpec
-from ..report.formats import share
-from ..report.leaderboard.page import Absent, write
-from ..report.leaderboard.rows import Row, rows_of, speeds_of
-from ..runs.grouping import comparable, describe_setting
-from ..runs.read import VANILLA, Run
+from ...api import load_policy, resolve_layers
+from ...configuration.build import build_model_spec
+from ...configuration.swaps import WITH_IVC
+from ...models.loading import ModelSpec
+from ...runs.grouping import comparable, describe_setting
+from ...runs.read import VANILLA, Run
+from .page import Absent, write
+from .rows import Row, rows_of, speeds_of
 
 
 def write_leaderboard(
@@ -83,9 +82,9 @@ def _absent(
                         name, f"average_tokens={asked}", family=spec.family, ivc=ivc
                     )
                     resolve_layers(policy, spec)
-                    reason = f"no finished run at {share(asked)}"
+                    reason = "no finished run"
                 except ValueError as error:
-                    reason = str(error)
+                    reason = str(error).removeprefix(f"average_tokens={asked} ")
                 yield Absent(label, asked, reason)
 
 
