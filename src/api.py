@@ -16,7 +16,7 @@ from .placement import offering
 from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
 from .pruning.statistics import PrefillStatistics
-from .tokens.visual import FROM_VISION_TOWER
+from .tokens.signals import FROM_VISION_TOWER
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec
