@@ -11,7 +11,6 @@ from ..configuration.data_groups import data_pools
 from ..report.comparison import compare
 from ..report.html import render_page
 from ..report.leave_out import leave_out, read_samples
-from ..report.paper.drawings import write_drawings
 from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
@@ -43,6 +42,8 @@ def run(
         raise ValueError(f"job.gallery is {gallery}: ask for 0 samples or more")
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     if drawings := cfg.get("drawings"):
+        from ..report.paper.drawings import write_drawings  # needs PyTorch, the tables do not
+
         write_drawings(drawings, experiment, Console())
         return
     runs = load_runs(experiment)
