@@ -12,9 +12,11 @@ from .models.base import Family
 from .models.registry import family_named, family_of_model
 from .models.token_rules import TokenRule, token_rules, with_rule
 from .models.wrappers import unwrapped
-from .policy import BoundPolicy, PruningPolicy, offering
+from .placement import offering
+from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
 from .pruning.statistics import PrefillStatistics
+from .tokens.visual import FROM_VISION_TOWER
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec
@@ -68,7 +70,7 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
             f"PruningPolicy.positions is 'reassign', which is not offered for {family.name!r}: its "
             "layers have a rotary embedding for each of their types; use positions='keep'"
         )
-    return policy.bind(
+    bound = policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
@@ -76,6 +78,9 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
         cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
         readable=with_rule(rules, TokenRule.CACHED),
     )
+    if bound.needs & FROM_VISION_TOWER:
+        family.check_vision_tower()
+    return bound
 
 
 def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
@@ -108,7 +113,9 @@ def layers_for(policy: PruningPolicy, stage: str, spec: ModelSpec) -> list[int]:
     return offering(policy.stages[stage].selector, depth, readable)
 
 
-def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:
+def load_policy(
+    name: str, *overrides: str, family: str | None = None, ivc: bool = False
+) -> PruningPolicy:
     """A policy of `conf/policy/`, by name.
 
     Args:
@@ -116,11 +123,13 @@ def load_policy(name: str, *overrides: str, family: str | None = None) -> Prunin
         overrides: as on the command line, without the leading `policy.`, for example
             "stages.select.layer=3" or "average_tokens=0.25".
         family: apply this model family's published settings where they differ.
+        ivc: add the implicit visual coordinates at the policy's own budget, as `ivc=true` does on
+            the command line.
 
     Raises:
         ValueError: unknown policy (the message lists them), or a bad override.
     """
-    return _checked(compose_policy(name, overrides, family))
+    return _checked(compose_policy(name, overrides, family, ivc))
 
 
 def _checked(policy: Any) -> PruningPolicy:

@@ -16,7 +16,7 @@ from . import __version__
 from .configuration.build import build_job, completed, compose
 from .configuration.command_line import choices_of, read
 from .configuration.experiments import commands_of
-from .configuration.help import asks_for_help_alone, help_text
+from .configuration.help import own_help
 from .configuration.hydra_app import CONFIG_MODULE, VERSION_BASE, register_plugin_configs
 from .runs.storage import StorageError
 
@@ -36,11 +36,11 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(f"ivcprune {__version__}")
         return
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(own_help())
+        return
+    register_plugin_configs()
     try:
-        if asks_for_help_alone(read(sys.argv[1:])):
-            print(help_text())
-            return
-        register_plugin_configs()
         commands = commands_of(sys.argv[1:])
         _check(commands[0])  # those of an experiment differ in what it lists, which is tested
     except ValueError as error:

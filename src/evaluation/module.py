@@ -24,7 +24,7 @@ from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..pruning.statistics import PrefillStatistics
-from ..runs.samples import SampleRow
+from ..runs.schema import SampleRow
 from .predictions import Overlay, Predictions
 
 log = logging.getLogger(__name__)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+from collections.abc import Sequence
+from subprocess import Popen
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from ..checks import one_line
 from ..data.datamodule import PredictData
 from ..runs.directory import RunDirectory
 from ..runs.key import as_file_name
 from ..runs.samples import SampleLog, finished_ids
 from ..runs.storage import replacing
 from .predictions import Overlay, Predictions
+
+log = logging.getLogger(__name__)
 
 
 class SampleWriter(BasePredictionWriter):
@@ -51,7 +57,19 @@ class SampleWriter(BasePredictionWriter):
             raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.strategy.barrier("all ranks have written")
+        """Waits for the other ranks; one that has gone after its last row is not missed.
+
+        Raises:
+            RuntimeError: a process has gone before its samples were finished.
+        """
+        try:
+            trainer.strategy.barrier("all ranks have written")
+        except RuntimeError as error:  # what a backend says of a connection that was closed
+            data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
+            missing = len(set(data.ids) - finished_ids(self._run_dir.sample_files))
+            if missing:
+                raise RuntimeError(_process_gone(trainer, missing, len(data.ids))) from error
+            log.debug("a process left before the others: %s", one_line(error))
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -72,3 +90,14 @@ class SampleWriter(BasePredictionWriter):
             overlay.image.save(draft, format="png")
         entry = overlay.entry | {"image_file": image_file}
         self._run_dir.write_json(f"samples/overlays/{name}.json", entry)
+
+
+def _process_gone(trainer: Trainer, missing: int, total: int) -> str:
+    """What is known of the processes that this one started, if it started any."""
+    started: Sequence[Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", ())
+    ends = [f"rank {i} with exit code {p.poll()}" for i, p in enumerate(started, 1) if p.poll()]
+    which = ", ".join(ends) or "its own output says which, and why"
+    return (
+        f"a process of this run ended ({which}) before {missing} of {total} samples were finished: "
+        "the same command computes them, once what ended it is mended"
+    )

@@ -32,7 +32,7 @@ def run(
         cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
         gallery: how many samples are shown in pictures.
         without: a `layer_choice.json`, whose samples are left out of every figure.
-        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3.
+        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3 and the leaderboard.
 
     Raises:
         FileNotFoundError: the experiment has no finished run.
@@ -62,11 +62,15 @@ def run(
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    written = []
+    written: list[Path] = []
     if tables:
         measured = [run.as_published() for run in runs]
         of_layers = [run.as_published() for run in layer_runs]
         written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
+    if cfg.get("leaderboard"):
+        from ..report.leaderboard.job import write_leaderboard  # composes policies: PyTorch again
+
+        written += write_leaderboard(cfg, experiment, runs, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",

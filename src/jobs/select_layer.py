@@ -10,10 +10,10 @@ from statistics import fmean
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..analysis.layer_choice import LayerScore, report_choice
 from ..api import layers_for, resolve_layers
 from ..checks import check_at_least
 from ..configuration.build import build_model_spec, build_policy, build_trainer
-from ..evaluation.layer_choice import LayerScore, report_choice
 from ..models.loading import ModelSpec
 from ..runs.key import run_key
 from ..runs.read import SELECT_LAYER as FOLDER
@@ -71,7 +71,7 @@ def run(
         finished.append((layer, load_run(folder / run_key(config, fingerprint))))
     tried = [_layer_score(layer, done) for layer, done in finished]
     chosen = max(tried, key=lambda item: (item.score, -item.layer))
-    report_choice(folder, subset, stage, tried, chosen, finished[0][1])
+    report_choice(folder, subset.data.subset_seed, stage, tried, chosen, finished[0][1])
 
 
 def question_key(cfg: DictConfig, fingerprint: str, stage: str) -> str:

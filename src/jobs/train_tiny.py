@@ -64,4 +64,5 @@ def run(
         probe_layer=probe_layer,
         probe_until=probe_until,
     )
-    return fitting.run(module, Packer(processor, dict(prompts)), FROM_SCRATCH, cfg)
+    packer = Packer(processor, dict(prompts))
+    return fitting.run(module, packer, FROM_SCRATCH, cfg.seed, cfg.paths.cache_dir)

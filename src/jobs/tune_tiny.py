@@ -45,4 +45,5 @@ def run(
         decay=decay,
         weight_decay=weight_decay,
     )
-    return fitting.run(module, TurnMaker(processor, spec.prompts), AS_IN_THE_BENCHMARK, cfg)
+    turns = TurnMaker(processor, spec.prompts)
+    return fitting.run(module, turns, AS_IN_THE_BENCHMARK, cfg.seed, cfg.paths.cache_dir)

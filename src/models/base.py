@@ -222,6 +222,11 @@ class Family(ABC):
             states = getattr(attention, norm)(states)
         return states.transpose(1, 2)
 
+    def check_vision_tower(self) -> None:
+        """Raises ValueError where the family offers no signals of a tower; needs no model."""
+        if type(self).vision_tower is Family.vision_tower:
+            self.vision_tower(None)
+
     def vision_tower(self, core: Any) -> VisionTower:
         """Where the layers of the vision tower are, for selectors that ask for its signals.
 

@@ -7,9 +7,11 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_at_least, check_fraction, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .anchors import merged_into_anchors
-from .base import Of, OneBudget, check_budget, check_share, counts, top
+from .base import Of, OneBudget, check_budget, counts, top
 from .clustering import peak_scores
 from .regrouped import selection_to_parent
 from .segments import Segments, segments_of
@@ -61,12 +63,10 @@ class FastVIDSelector(OneBudget):
 
     def __post_init__(self) -> None:
         check_budget(self, self.keep, self.of, "float_floor")
-        check_share(self, "context")
-        check_share(self, "own")
+        check_fraction(setting(self, "context"), self.context)
+        check_fraction(setting(self, "own"), self.own)
         for name in ("segments", "stride"):
-            if getattr(self, name) < 1:
-                value = getattr(self, name)
-                raise ValueError(f"FastVIDSelector.{name} is {value}: it must be at least 1")
+            check_at_least(setting(self, name), getattr(self, name), 1)
 
     def select(self, tokens: VisualTokens) -> Selection:
         frames = tokens.regroup("row")

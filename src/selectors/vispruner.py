@@ -8,8 +8,10 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
-from .base import FixedBudget, among, check_share, columns_of, mask_at
+from ..checks import check_at_least, check_fraction, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
+from .base import FixedBudget, among, columns_of, mask_at
 from .similarity import cosines
 
 
@@ -44,9 +46,8 @@ class VisPrunerSelector(FixedBudget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self, "important")
-        if self.step < 1:
-            raise ValueError(f"VisPrunerSelector.step is {self.step}: it must be at least 1")
+        check_fraction(setting(self, "important"), self.important)
+        check_at_least(setting(self, "step"), self.step, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         candidates = tokens.eligible & tokens.valid

@@ -8,8 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
-from .base import Budget, Rounding, Selector, check_choice, top
+from ..checks import check_at_least, check_choice, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
+from .base import Budget, Rounding, Selector, top
 from .windows import rank_within
 
 Quota = Literal["most", "each"]
@@ -51,9 +53,8 @@ class VScanSelector(Budget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window < 1:
-            raise ValueError(f"VScanSelector.window is {self.window}: it must be at least 1")
-        check_choice(self, "quota", self.quota, get_args(Quota))
+        check_at_least(setting(self, "window"), self.window, 1)
+        check_choice(setting(self, "quota"), self.quota, get_args(Quota))
 
     def with_keep(self, keep: float) -> Selector:
         return replace(self, keep=keep, of="original", quota="most")

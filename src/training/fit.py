@@ -11,7 +11,6 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig
 
 from .base import Training
 from .curve import plot
@@ -55,20 +54,23 @@ class Fit:
         _check_divisible("batch_size", self.batch_size, self.processes)
         _check_divisible("validation_samples", self.validation_samples, 2 * self.processes)
 
-    def run(self, module: Training, maker: BatchMaker, lessons: Lessons, cfg: DictConfig) -> Path:
+    def run(
+        self, module: Training, maker: BatchMaker, lessons: Lessons, seed: int, cache_dir: str
+    ) -> Path:
         """Trains on batches of the maker; returns the folder of the checkpoint.
 
         Args:
-            cfg: the root configuration; seed and cache folder are taken from it.
+            seed: of the samples.
+            cache_dir: where sources keep what they generate.
         """
         data = TinyData(
             maker,
             lessons,
             batch_size=self.batch_size,
             steps=self.steps,
-            seed=cfg.seed,
+            seed=seed,
             validation_samples=self.validation_samples,
-            cache_dir=Path(cfg.paths.cache_dir).expanduser(),
+            cache_dir=Path(cache_dir).expanduser(),
         )
         folder = Path(self.output_dir)
         logger = CSVLogger(folder, name="log")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ivcprune.models.token_rules import holds_tokens
 from ivcprune.policy import BoundPolicy
-from ivcprune.pruning.cache_names import given_cache
+from ivcprune.pruning.caches.names import given_cache
 from ivcprune.selectors import Selector
 from ivcprune.tokens import VisualTokens
 

@@ -133,6 +133,16 @@ def test_help_teaches_and_names_what_exists(
                 compose([*job, choice])
 
 
+def test_help_is_what_hydra_would_print(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    for arguments in (["--help"], ["-h"], ["--help", "seed=1"]):  # the last is left to Hydra
+        ivcprune(monkeypatch, *arguments)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == texts[2]
+
+
 def test_version_is_our_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

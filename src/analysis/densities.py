@@ -1,17 +1,66 @@
-"""Attention per token over the layers, one line per set."""
+"""Attention per token over the layers: summed up over samples, and drawn, one line per set."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from ..metrics.intervals import bootstrap_mean
 from ..report.plots import COLOURS, MARKERS
+from .attention_mass import Mass
 
-if TYPE_CHECKING:
-    from ..jobs.attention_mass import Summary
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over samples, with the 95 % bootstrap interval of the density."""
+
+    layer: int
+    asking: str
+    tokens: str
+    n: int
+    size: float
+    mass: float
+    visual: float
+    density: float
+    low: float
+    high: float
+
+
+def summarise(masses: Sequence[Mass]) -> list[Summary]:
+    """One summary for each layer, asking tokens and set; samples are resampled together."""
+    groups: dict[tuple[int, str, str], list[Mass]] = defaultdict(list)
+    for mass in masses:
+        groups[mass.layer, mass.asking, mass.tokens].append(mass)
+    summaries = []
+    for (layer, asking, tokens), group in groups.items():
+        density = np.array([mass.density for mass in group])
+        low, high = bootstrap_mean(density, RESAMPLES)
+        summaries.append(
+            Summary(
+                layer=layer,
+                asking=asking,
+                tokens=tokens,
+                n=len(group),
+                size=_mean(group, "size"),
+                mass=_mean(group, "mass"),
+                visual=_mean(group, "visual"),
+                density=float(density.mean()),
+                low=low,
+                high=high,
+            )
+        )
+    return summaries
+
+
+def _mean(group: Sequence[Mass], name: str) -> float:
+    return float(np.mean([getattr(mass, name) for mass in group]))
 
 
 def draw_densities(summaries: Sequence[Summary], path: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from ..models.token_rules import holds_tokens
-from .kv_cache import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
-from .live_signals import LayerCache
-from .repack import Repack
-from .states import SavedStates
-from .statistics import CacheLayerSize
+from ...models.token_rules import holds_tokens
+from ..live_signals import LayerCache
+from ..sequence.packing import Repack
+from ..sequence.slots import PackedSequence
+from ..statistics import CacheLayerSize
+from .layer import PrunedLayer, drop_entries, forget_entries, prunable_layers, stored_length
 
 
 class PrefillCaches:
@@ -67,11 +68,27 @@ class PrefillCaches:
             past_valid=None if valid is None else valid[:, :past],
         )
 
-    def make_prunable(self) -> None:
-        """Entries can be dropped from now on."""
+    def compact(
+        self, layers: Iterable[int], sequence: PackedSequence, keep: Tensor, repack: Repack
+    ) -> None:
+        """Drop from these layers what a stage does not keep; of others it can be from now on.
+
+        Args:
+            sequence: before the stage.
+            keep: what stays of it, bool `[B, S]`.
+            repack: the packing of `keep`.
+        """
         self._prunable = prunable_layers(
             self._cache, len(self._layers), self.seen_valid, self._indexed
         )
+        packings: dict[tuple[int, ...], Repack] = {(): repack}
+        for index in layers:
+            # a layer has not got what joined above it
+            missing = tuple(layer for layer in sequence.joined if layer > index)
+            if missing not in packings:
+                packings[missing] = sequence.packing_without(missing, keep)
+            if (layer := self._prunable.get(index)) is not None:
+                drop_entries(layer, self._past[index], packings[missing])
 
     def pruned(self, index: int) -> PrunedLayer | None:
         """A layer that entries can be dropped of; None where it holds none of tokens."""
@@ -81,11 +98,6 @@ class PrefillCaches:
         """The shift of positions at the first layer from this one on that holds tokens."""
         following = [layer for i, layer in self._prunable.items() if i >= index]
         return following[0].shift if following else None
-
-    def drop(self, index: int, repack: Repack) -> None:
-        """Drop this prefill's entries of a layer that do not stay."""
-        if (layer := self._prunable.get(index)) is not None:
-            drop_entries(layer, self._past[index], repack)
 
     def forget_before(self, layer: int) -> None:
         """Drop all of this prefill's entries of the layers before this one, and reset states."""
@@ -115,3 +127,30 @@ class PrefillCaches:
 
     def _valid(self, layer: Any) -> Tensor | None:
         return layer.valid if isinstance(layer, PrunedLayer) else self.seen_valid
+
+
+class SavedStates:
+    """The states of a cache at one time, to run its layers once more from there."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._saved = {
+            index: _copied(vars(layer))
+            for index, layer in enumerate(cache.layers)
+            if not holds_tokens(layer)
+        }
+
+    def restore(self, index: int) -> None:
+        """Give a layer its state of that time back, once."""
+        layer = self._cache.layers[index]
+        vars(layer).clear()
+        vars(layer).update(self._saved.pop(index))
+
+
+def _copied(value: Any) -> Any:
+    """Tensors are written in place, so they are copied, in dictionaries too."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return value

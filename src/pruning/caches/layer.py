@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from ..models.token_rules import holds_tokens
-from .repack import Repack
+from ...models.token_rules import holds_tokens
+from ..sequence.packing import Repack
 
 
 class PrunedLayer(DynamicLayer):

@@ -9,7 +9,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
@@ -41,7 +40,7 @@ class LayerScore:
 
 def report_choice(
     folder: Path,
-    cfg: DictConfig,
+    subset_seed: int,
     stage: str,
     tried: Sequence[LayerScore],
     chosen: LayerScore,
@@ -57,7 +56,7 @@ def report_choice(
         "chosen": chosen.layer,
         "layers": [asdict(item) for item in tried],
         "size": len(ids),
-        "subset_seed": cfg.data.subset_seed,
+        "subset_seed": subset_seed,
         "ids": ids,
     }
     RunDirectory(folder).write_json("layer_choice.json", choice)
