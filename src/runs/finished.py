@@ -1,9 +1,9 @@
 """Marks of finished runs: whether a command has nothing left to compute, told without PyTorch.
 
-Importing what a run is made of and hashing its weights takes seconds, also where all samples turn out
-to be there. So a run that ends well leaves a mark beside it: what it was asked for, and size and
-time of every file that its key and its samples follow from. Where one of them differs, or may, there
-is no mark, and the run goes the long way, which decides.
+Importing what a run is made of and hashing its weights takes seconds, also where all samples turn
+out to be there. So a run that ends well leaves a mark beside it: what it was asked for, and size and
+time of every file that its key and its samples follow from. Where one of them differs, or may,
+there is no mark, and the run goes the long way, which decides.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def marked(experiment: Path, cfg: DictConfig) -> Path | None:
 
 def _place(experiment: Path, cfg: DictConfig) -> Path:
     asked = OmegaConf.to_container(cfg, resolve=True)
-    content = [asked, __version__, list(sys.version_info[:3]), [_version(name) for name in PACKAGES]]
+    versions = [_version(name) for name in PACKAGES]
+    content = [asked, __version__, list(sys.version_info[:3]), versions]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     return experiment / FOLDER / f"{digest.hexdigest()[:16]}.json"
 

@@ -100,15 +100,6 @@ def test_the_traceback_can_be_had(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_help_is_what_hydra_would_print(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ivcprune(monkeypatch, "--help")
-    ours = capsys.readouterr().out
-    ivcprune(monkeypatch, "--help", "seed=0")  # with a setting it is left to Hydra
-    assert ours == capsys.readouterr().out
-
-
 def test_help_teaches_and_names_what_exists(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
