@@ -1,9 +1,9 @@
 """Marks of finished runs: whether a command has nothing left to compute, told without PyTorch.
 
 Importing what a run is made of and hashing its weights takes seconds, also where all samples turn
-out to be there. So a run that ends well leaves a mark beside it: what it was asked for, and size and
-time of every file that its key and its samples follow from. Where one of them differs, or may,
-there is no mark, and the run goes the long way, which decides.
+out to be there. So a run that ends well leaves a mark beside it: what it was asked for, and the
+size and time of every file that its key and its samples follow from. Where one of them differs, or
+may, there is no mark, and the run goes the long way, which decides.
 """
 
 from __future__ import annotations
