@@ -11,9 +11,7 @@ from ..configuration.build import build_model_spec
 from ..configuration.data_groups import data_pools
 from ..report.comparison import compare
 from ..report.html import render_page
-from ..report.leaderboard.job import write_leaderboard
 from ..report.leave_out import leave_out, read_samples
-from ..report.paper.drawings import write_drawings
 from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
@@ -45,6 +43,8 @@ def run(
         raise ValueError(f"job.gallery is {gallery}: ask for 0 samples or more")
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     if drawings := cfg.get("drawings"):
+        from ..report.paper.drawings import write_drawings  # needs PyTorch, the tables do not
+
         write_drawings(drawings, experiment, Console())
         return
     runs = load_runs(experiment)
@@ -69,6 +69,8 @@ def run(
         of_layers = [run.as_published() for run in layer_runs]
         written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
     if cfg.get("leaderboard"):
+        from ..report.leaderboard.job import write_leaderboard  # composes policies: PyTorch again
+
         shares = [float(asked) for asked in cfg.leaderboard.shares]
         methods, spec = _methods(cfg), build_model_spec(cfg)
         written += write_leaderboard(shares, methods, spec, experiment, runs, efficiency)

@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from .blocks import WHOLE, Area, Block
+from .areas import WHOLE, Area
+from .blocks import Block
 from .rotary import Rotary, rotate
 from .token_rules import TokenRule
 from .vision_towers.base import VisionTower
