@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from ..data.sample import Sample
 from .cells import IGNORE
 from .probe import soft_bins
-from .tiny_model import COORDINATES
 from .validation import answer, scores_by_task
+from .vocabulary import COORDINATES
 
 
 class Training(LightningModule):
     """Optimises a model and validates it by `generate`; subclasses compute the loss.
 
     Args:
-        model, processor: as `build_model` and `build_processor` make them.
+        model, processor: as an `Architecture` makes them.
         prompts: template with `{question}` for each task.
         steps: optimiser steps of the whole training.
         lr: peak of the learning rate.

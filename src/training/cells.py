@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,21 +20,39 @@ CELL_CLASSES = (
 """Number of classes in each column of `Batch.cells`."""
 
 
-def describe_cells(scene: Scene) -> tuple[Tensor, Tensor]:
+def framed(scene: Scene, size: tuple[int, int]) -> Scene:
+    """The scene as a picture of another size shows it, edges rounded to whole bins.
+
+    Args:
+        size: width and height in pixels.
+    """
+    if size == (scene.width, scene.height):
+        return scene
+    scale = np.array([size[0] / scene.width, size[1] / scene.height] * 2)
+    things = []
+    for thing in scene.things:
+        x1, y1, x2, y2 = (np.rint(np.array(thing.box) * scale / BIN).astype(int) * BIN).tolist()
+        things.append(replace(thing, box=(x1, y1, x2, y2)))
+    return Scene(*size, tuple(things))
+
+
+def describe_cells(scene: Scene, areas: Tensor) -> tuple[Tensor, Tensor]:
     """What each of the N visual tokens of a scene shows.
+
+    Args:
+        areas: long [N, 4], the part `x1 y1 x2 y2` of the scene that a token shows, in pixels.
 
     Returns:
         `Batch.cells` long [N, 8], and bool [N, T]: the thing that covers most of the token, if
         that is at least a sixth of it.
     """
-    rows, columns = np.indices((scene.height // TOKEN, scene.width // TOKEN)).reshape(2, -1)
+    parts = areas.numpy()
     boxes = np.array([thing.box for thing in scene.things])
-    overlap = np.ones((len(rows), len(boxes)), dtype=int)
-    for axis, start in ((0, columns * TOKEN), (1, rows * TOKEN)):
-        low = np.maximum(start[:, None], boxes[:, axis])
-        high = np.minimum(start[:, None] + TOKEN, boxes[:, axis + 2])
-        overlap *= np.maximum(high - low, 0)
-    shown = (overlap == overlap.max(1, keepdims=True)) & (overlap * 6 >= TOKEN**2)
+    low = np.maximum(parts[:, None, :2], boxes[:, :2])
+    high = np.minimum(parts[:, None, 2:], boxes[:, 2:])
+    overlap = np.maximum(high - low, 0).prod(2)
+    whole = (parts[:, 2:] - parts[:, :2]).prod(1, keepdims=True)
+    shown = (overlap == overlap.max(1, keepdims=True)) & (overlap * 6 >= whole)
     background = [len(COLOURS), len(SHAPES), *(IGNORE,) * 4]
     things = np.array(
         [
@@ -42,5 +62,6 @@ def describe_cells(scene: Scene) -> tuple[Tensor, Tensor]:
         + [background]
     )
     index = np.where(shown.any(1), shown.argmax(1), len(scene.things))
-    cells = np.concatenate([rows[:, None], columns[:, None], things[index]], 1)
+    places = (parts[:, [1, 0]] + parts[:, [3, 2]]) // 2 // TOKEN
+    cells = np.concatenate([places, things[index]], 1)
     return torch.from_numpy(cells), torch.from_numpy(shown)

@@ -25,9 +25,9 @@ class Fit:
     """How a training runs, whatever it optimises.
 
     Attributes:
-        output_dir: where `tiny/` (the checkpoint for `from_pretrained`, weights in bfloat16),
-            `log/version_<n>/metrics.csv` (losses and validation accuracy), `curve.png` and
-            `checkpoints/` (to resume from) are written.
+        output_dir: where a folder of the model's name (the checkpoint for `from_pretrained`,
+            weights in bfloat16), `log/version_<n>/metrics.csv` (losses and validation accuracy),
+            `curve.png` and `checkpoints/` (to resume from) are written.
         steps: optimiser steps.
         batch_size: images a step, all processes together.
         processes: of one thread each.
@@ -59,7 +59,7 @@ class Fit:
         """Trains on batches of the maker; returns the folder of the checkpoint.
 
         Args:
-            cfg: the root configuration; seed and cache folder are taken from it.
+            cfg: the root configuration; seed, cache folder and the model's name are taken from it.
         """
         data = TinyData(
             maker,
@@ -76,7 +76,7 @@ class Fit:
         metrics = Path(logger.log_dir) / "metrics.csv"
         started = time.perf_counter()
         self._trainer(folder, logger).fit(module, data, ckpt_path=self.resume)
-        checkpoint = folder / "tiny"
+        checkpoint = folder / cfg.model.name
         module.model.bfloat16().save_pretrained(checkpoint)
         module.processor.save_pretrained(checkpoint)
         plot(metrics, folder / "curve.png")

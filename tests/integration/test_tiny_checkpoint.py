@@ -12,9 +12,9 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from ivcprune import assets
 from ivcprune.data.sample import Sample
 from ivcprune.data.scenes import load_scenes
-from ivcprune.models.qwen.processors import ImageTextProcessor
-from ivcprune.training.tiny_model import vocabulary
+from ivcprune.models.qwen.processors import QWEN_TOKENS, ImageTextProcessor
 from ivcprune.training.validation import answer, scores_by_task
+from ivcprune.training.vocabulary import vocabulary
 
 FOLDER = Path(str(files(assets) / "tiny"))
 PROMPTS = {"grounding": "locate {question}", "vqa": "{question}"}
@@ -68,7 +68,7 @@ def test_a_padded_batch_is_answered_like_single_samples(
 def test_its_files_fit_this_version(processor: ImageTextProcessor) -> None:
     """The vocabulary is that of the generator, and no scene is resized."""
     ids = processor.tokenizer.get_vocab()
-    assert sorted(ids, key=ids.__getitem__) == vocabulary()
+    assert sorted(ids, key=ids.__getitem__) == vocabulary(QWEN_TOKENS, spelling=False)
     size = processor.image_processor.size
     assert size["shortest_edge"] <= 168**2
     assert size["longest_edge"] >= 336**2
