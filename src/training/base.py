@@ -73,6 +73,11 @@ class Training(LightningModule):
         """
         return F.cross_entropy(logits.float(), self.targets[labels[labels != IGNORE]])
 
+    def setup(self, stage: str) -> None:
+        """Makes a model that came into this process as a pickled object whole again."""
+        if self.trainer.world_size > 1:
+            self.model = _constructed(self.model)
+
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1 and self.device.type == "cpu":
             torch.set_num_threads(1)  # the processes share the cores
@@ -110,3 +115,17 @@ class Training(LightningModule):
         falling = (step / self.steps - (1 - self.decay)) / self.decay
         cosine = (1 + math.cos(math.pi * min(max(falling, 0.0), 1.0))) / 2
         return min(1.0, (step + 1) / self.warmup) * cosine
+
+
+def _constructed(model: Any) -> Any:
+    """A model with the same weights that ran through its constructor.
+
+    transformers keeps in a registry, by instance, which hidden states a model can give out. Copies
+    are not in it, and LLaVA's tower gives none to its projector.
+    """
+    made = type(model)(model.config)
+    made.load_state_dict(model.state_dict())
+    made.generation_config = model.generation_config
+    for new, old in zip(made.parameters(), model.parameters(), strict=True):
+        new.requires_grad_(old.requires_grad)
+    return made.train(model.training)
