@@ -70,7 +70,7 @@ def test_other_architectures_on_two_processes(tmp_path: Path, name: str) -> None
     sample = Sample("0", "vqa", [Image.new("RGB", (168, 336))], "is there a red star?")
     processor: Any = spec.load_processor()
     (text,) = answer(trained, processor, [sample], {"vqa": "{question}"})
-    assert set(text.split()) <= set(processor.tokenizer.get_vocab())
+    assert processor.tokenizer.unk_token not in processor.tokenizer.tokenize(text)
 
 
 def test_only_bundled_architectures_can_be_trained(tmp_path: Path) -> None:
