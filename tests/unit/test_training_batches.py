@@ -15,6 +15,7 @@ from ivcprune.data.scenes.questions import Question, ask, ground
 from ivcprune.data.scenes.scene import Level, Scene, Thing, sample_scene
 from ivcprune.training.architectures import ARCHITECTURES, architecture_named
 from ivcprune.training.architectures.base import Architecture, grid_areas
+from ivcprune.training.architectures.llava import pixels
 from ivcprune.training.architectures.qwen2_5_vl import patches
 from ivcprune.training.cells import CELL_CLASSES, IGNORE, describe_cells, framed
 from ivcprune.training.data import FROM_SCRATCH, SceneStream, level_at
@@ -92,12 +93,13 @@ def test_every_weight_that_is_trained_has_a_gradient(packer: Packer) -> None:
     assert [name for name, weight in trained.items() if weight.grad is None] == []
 
 
-def test_patches_equal_those_of_the_image_processor() -> None:
-    processor = architecture_named("tiny").build_processor()
+@pytest.mark.parametrize(("name", "made"), [("tiny", patches), ("tiny_llava", pixels)])
+def test_pixels_equal_those_of_the_image_processor(name: str, made: Any) -> None:
+    processor = architecture_named(name).build_processor()
     scene, _ = examples(1)[0]
     image = draw(scene, np.random.default_rng(0))
     expected = processor.image_processor(images=[image], return_tensors="pt")["pixel_values"]
-    found = patches(processor.image_processor, image)
+    found = made(processor.image_processor, image)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
