@@ -120,8 +120,8 @@ class Training(LightningModule):
 def _constructed(model: Any) -> Any:
     """A model with the same weights that ran through its constructor.
 
-    transformers keeps in a registry, by instance, which hidden states a model can give out. Copies
-    are not in it, and LLaVA's tower gives none to its projector.
+    transformers learns in the constructor which hidden states the models of a class can give out.
+    A process that only unpickles one never learns it, and LLaVA's projector finds none to take.
     """
     made = type(model)(model.config)
     made.load_state_dict(model.state_dict())
