@@ -8,9 +8,10 @@ from typing import ClassVar, Protocol
 
 from datasets import Dataset
 
-from ..checks import check_at_least
+from ..checks import check_at_least, check_choice
 from .frames import FrameSampler
 from .scenes import load_scenes
+from .scenes.dataset import CONTENTS, Content
 from .scenes.scene import SPLITS, Split
 
 
@@ -35,25 +36,28 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ScenesSource:
-    """The built-in benchmark of coloured shapes; see `ivcprune.data.scenes`.
+    """The built-in benchmarks of coloured shapes and texts; see `ivcprune.data.scenes`.
 
     Attributes:
+        content: "scenes", "scenes_read" or "scenes_lookup".
         split: "train", "validation" or "test"; no scene is in two of them.
         size: number of samples to generate.
         seed: another seed gives other scenes of the same split.
     """
 
     name: str = "scenes"
+    content: Content = "scenes"
     split: Split = "test"
     size: int = 1200
     seed: int = 0
     frames: ClassVar[None] = None
 
     def __post_init__(self) -> None:
+        check_choice("data.content", self.content, CONTENTS)
         if self.split not in SPLITS:
             raise ValueError(f"data.split is {self.split!r}: choose one of {list(SPLITS)}")
         check_at_least("data.size", self.size, 1)
         check_at_least("data.seed", self.seed, 0)
 
     def load(self, cache_dir: Path) -> Dataset:
-        return load_scenes(split=self.split, size=self.size, seed=self.seed, cache_dir=cache_dir)
+        return load_scenes(self.split, self.size, self.seed, cache_dir, self.content)

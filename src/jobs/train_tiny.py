@@ -9,10 +9,11 @@ from typing import Any
 from lightning import seed_everything
 from omegaconf import DictConfig
 
+from ..checks import check_choice
 from ..configuration.build import build_policy
 from ..training.architectures import architecture_named
-from ..training.data import FROM_SCRATCH
 from ..training.fit import Fit
+from ..training.lessons import LESSONS
 from ..training.module import PackedTraining
 from ..training.packing import Packer
 
@@ -21,6 +22,7 @@ def run(
     cfg: DictConfig,
     *,
     prompts: Mapping[str, str],
+    lessons: str,
     lr: float,
     warmup: int,
     decay: float,
@@ -34,6 +36,7 @@ def run(
     The options are those of `conf/job/train_tiny.yaml`.
 
     Args:
+        lessons: a key of `LESSONS`.
         fit: fields of `Fit`.
 
     Returns:
@@ -49,6 +52,7 @@ def run(
             "follow one of them: train with policy=none, then go on with the selection on by "
             "job=tune_tiny policy=<name> model.path=<the checkpoint>"
         )
+    check_choice("job.lessons", lessons, LESSONS)
     fitting = Fit(**fit)
     seed_everything(cfg.seed, verbose=False)
     architecture = architecture_named(cfg.model.name)
@@ -69,4 +73,4 @@ def run(
         probe_until=probe_until,
     )
     packer = Packer(architecture, processor, dict(prompts))
-    return fitting.run(module, packer, FROM_SCRATCH, cfg)
+    return fitting.run(module, packer, LESSONS[lessons], cfg)

@@ -9,8 +9,8 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 
 from ..configuration.build import build_model_spec, build_policy
-from ..training.data import AS_IN_THE_BENCHMARK
 from ..training.fit import Fit
+from ..training.lessons import AS_IN_THE_BENCHMARK
 from ..training.pruned import PrunedTraining
 from ..training.turns import TurnMaker
 

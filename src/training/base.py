@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..data.sample import Sample
 from .cells import IGNORE
 from .probe import soft_bins
-from .validation import answer, scores_by_task
+from .validation import answer, scores_by_benchmark
 from .vocabulary import COORDINATES
 
 
@@ -89,10 +89,10 @@ class Training(LightningModule):
 
     def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
         with torch.autocast(self.device.type, enabled=False), self.as_validated():
-            answers = answer(self.model, self.processor, batch, self.prompts)
-        for task, scores in scores_by_task(batch, answers).items():
+            replies = answer(self.model, self.processor, batch, self.prompts)
+        for name, scores in scores_by_benchmark(batch, replies).items():
             self.log(
-                f"val/{task}",
+                f"val/{name}",
                 sum(scores) / len(scores),
                 prog_bar=True,
                 sync_dist=True,

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from .base import Training
 from .curve import plot
-from .data import BatchMaker, Lessons, TinyData
+from .data import BatchMaker, TinyData
+from .lessons import Lessons
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..data.prompts import QUESTION
+from ..data.scenes.pages import Page
 from ..data.scenes.questions import Question
 from ..data.scenes.scene import Scene
 from .architectures.base import Architecture
-from .cells import IGNORE, describe_cells, framed
+from .cells import IGNORE, describe_cells, describe_characters, framed
 
 PADDING = -1
 """Segment of padding; segment 0 is the image with the text before it, k the k-th question."""
@@ -33,6 +35,7 @@ class Batch(NamedTuple):
         pointers: bool [B, S, S], visual tokens that show what a supervised position is about.
         cells: long [M, 8], what a visual token shows: row, column, colour, shape and the box
             `x1 y1 x2 y2` in bins of 7 px; background has colour and shape "none", box `IGNORE`.
+        characters: long [M, 2], the characters at the left and the right of a visual token.
     """
 
     input_ids: Tensor
@@ -42,6 +45,7 @@ class Batch(NamedTuple):
     pictures: dict[str, Tensor]
     pointers: Tensor
     cells: Tensor
+    characters: Tensor
 
 
 class Packed(NamedTuple):
@@ -49,8 +53,9 @@ class Packed(NamedTuple):
 
     Attributes:
         segments: long [S], which question a token belongs to.
-        about: bool [S, T], which of the scene's T things a supervised position is about.
-        shown: bool [N, T], which thing each of the N visual tokens shows.
+        about: bool [S, T], which of the page's things and characters, T in all, a supervised
+            position is about.
+        shown: bool [N, T], which of them each of the N visual tokens shows.
     """
 
     input_ids: Tensor
@@ -60,6 +65,7 @@ class Packed(NamedTuple):
     about: Tensor
     shown: Tensor
     cells: Tensor
+    characters: Tensor
     pictures: dict[str, Tensor]
 
 
@@ -96,19 +102,21 @@ class Packer:
             self._known_ids[text] = self.processor.tokenizer(text).input_ids
         return self._known_ids[text]
 
-    def pack(self, scene: Scene, image: Image, questions: Sequence[Question]) -> Packed:
-        """The scene's image once, then each question with its answer."""
+    def pack(self, page: Page, image: Image, questions: Sequence[Question]) -> Packed:
+        """The page's image once, then each question with its answer."""
         picture = self.architecture.picture(self.processor, image)
-        scene = framed(scene, picture.size)
-        cells, shown = describe_cells(scene, picture.areas)
-        n_cells, n_things = shown.shape
+        scene = framed(page.scene, picture.size)
+        cells, shown_things = describe_cells(scene, picture.areas)
+        characters, shown_characters = describe_characters(page.writings, picture.areas)
+        shown = torch.cat([shown_things, shown_characters], 1)
+        n_cells, n_shown = shown.shape
         start, after = len(self.before_image), len(self.after_image)
         axes, resume = len(picture.positions), start + picture.extent
         positions = [_count(0, start, axes), picture.positions + start, _count(resume, after, axes)]
         ids = [*self.before_image, *[self.processor.image_token_id] * n_cells, *self.after_image]
         head = len(ids)
         labels, segments = [IGNORE] * head, [0] * head
-        about = [torch.zeros(head, n_things, dtype=torch.bool)]
+        about = [torch.zeros(head, n_shown, dtype=torch.bool)]
         for number, question in enumerate(questions, 1):
             words = self.prompts[question.task].replace(QUESTION, question.text)
             prompt = self._ids(words + self.after_question)
@@ -118,8 +126,12 @@ class Packer:
             labels += [IGNORE] * (len(prompt) - 1) + answer + self.end
             segments += [number] * length
             positions.append(_count(resume + after, length, axes))
-            rests_on = torch.zeros(length, n_things, dtype=torch.bool)
-            rests_on[len(prompt) - 1 : -1, list(question.targets)] = True
+            rests_on = torch.zeros(length, n_shown, dtype=torch.bool)
+            if question.spelled:
+                places = torch.tensor(spelled_by(page, question)) + len(scene.things)
+                rests_on[torch.arange(len(prompt) - 1, length - 1), places] = True
+            else:
+                rests_on[len(prompt) - 1 : -1, list(question.targets)] = True
             about.append(rests_on)
         return Packed(
             input_ids=torch.tensor(ids),
@@ -129,6 +141,7 @@ class Packer:
             about=torch.cat(about),
             shown=shown,
             cells=cells,
+            characters=characters,
             pictures=picture.inputs,
         )
 
@@ -154,6 +167,7 @@ class Packer:
             },
             pointers=pointers,
             cells=torch.cat([item.cells for item in items]),
+            characters=torch.cat([item.characters for item in items]),
         )
 
 
@@ -162,6 +176,13 @@ def answer_to(question: Question, scene: Scene) -> str:
     if question.task != "grounding":
         return question.answer
     return " ".join(map(str, scene.things[question.targets[0]].box))
+
+
+def spelled_by(page: Page, question: Question) -> list[int]:
+    """Which of the page's characters each token of the answer is."""
+    starts = accumulate((len(writing.text) for writing in page.writings), initial=0)
+    ranges = [range(s, s + len(w.text)) for s, w in zip(starts, page.writings, strict=False)]
+    return [place for index in question.spelled for place in ranges[index]]
 
 
 def block_causal(segments: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..data.sample import Sample
+from ..data.scenes.pages import Page
 from ..data.scenes.questions import Question
-from ..data.scenes.scene import Scene
 from .cells import IGNORE
 from .validation import encode
 
@@ -44,7 +44,7 @@ class TurnMaker:
         self.prompts = prompts
 
     def pack(
-        self, scene: Scene, image: Image, questions: Sequence[Question]
+        self, page: Page, image: Image, questions: Sequence[Question]
     ) -> list[tuple[Sample, str]]:
         """A prompt of its own for each question, and what answers it."""
         return [(Sample("", q.task, [image], q.text), q.answer) for q in questions]

@@ -13,7 +13,7 @@ from ivcprune import assets
 from ivcprune.data.sample import Sample
 from ivcprune.data.scenes import load_scenes
 from ivcprune.models.qwen.processors import QWEN_TOKENS, ImageTextProcessor
-from ivcprune.training.validation import answer, scores_by_task
+from ivcprune.training.validation import answer, scores_by_benchmark
 from ivcprune.training.vocabulary import vocabulary
 
 FOLDER = Path(str(files(assets) / "tiny"))
@@ -50,7 +50,7 @@ def test_it_answers_held_out_questions(
     answers = []
     for start in range(0, len(samples), BATCH):
         answers += answer(model, processor, samples[start : start + BATCH], PROMPTS)
-    scores = scores_by_task(samples, answers)
+    scores = scores_by_benchmark(samples, answers)
     # Far below the accuracy in the model card, so that 60 samples a task decide safely.
     assert sum(scores["grounding"]) / 60 >= 0.93
     assert sum(scores["vqa"]) / 60 >= 0.88

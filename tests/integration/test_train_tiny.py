@@ -54,7 +54,7 @@ def test_a_few_steps_give_a_checkpoint_that_generates(tmp_path: Path) -> None:
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     sample = Sample("0", "vqa", [Image.new("RGB", (168, 196))], "is there a red star?")
-    (text,) = answer(model.eval(), processor, [sample], {"vqa": "{question}"})
+    ((text, _),) = answer(model.eval(), processor, [sample], {"vqa": "{question}"})
     assert set(text.split()) <= set(processor.tokenizer.get_vocab())
 
 
@@ -69,7 +69,7 @@ def test_other_architectures_on_two_processes(tmp_path: Path, name: str) -> None
     trained = spec.load_model(device="cpu")
     sample = Sample("0", "vqa", [Image.new("RGB", (168, 336))], "is there a red star?")
     processor: Any = spec.load_processor()
-    (text,) = answer(trained, processor, [sample], {"vqa": "{question}"})
+    ((text, _),) = answer(trained, processor, [sample], {"vqa": "{question}"})
     assert processor.tokenizer.unk_token not in processor.tokenizer.tokenize(text)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ivcprune.data.sample import Sample
 from ivcprune.data.scenes.drawing import draw
+from ivcprune.data.scenes.pages import Page
 from ivcprune.data.scenes.questions import Question, ask, ground
 from ivcprune.data.scenes.scene import Level, Scene, Thing, sample_scene
 from ivcprune.training.architectures import ARCHITECTURES, architecture_named
@@ -18,11 +19,12 @@ from ivcprune.training.architectures.base import Architecture, grid_areas
 from ivcprune.training.architectures.llava import pixels
 from ivcprune.training.architectures.qwen2_5_vl import patches
 from ivcprune.training.cells import CELL_CLASSES, IGNORE, describe_cells, framed
-from ivcprune.training.data import FROM_SCRATCH, SceneStream, level_at
+from ivcprune.training.data import SceneStream
+from ivcprune.training.lessons import FROM_SCRATCH, level_at
 from ivcprune.training.module import PackedTraining
 from ivcprune.training.packing import Packer, answer_to, block_causal
 from ivcprune.training.probe import Probe, soft_bins
-from ivcprune.training.validation import scores_by_task
+from ivcprune.training.validation import Reply, scores_by_benchmark
 from ivcprune.training.vocabulary import COORDINATES
 
 PROMPTS = {"grounding": "locate {question}", "vqa": "{question}"}
@@ -51,7 +53,7 @@ def test_packed_logits_equal_those_of_single_turns(packer: Packer) -> None:
     model: Any = packer.architecture.build_model(processor).eval()
     rng = np.random.default_rng(0)
     cases = [(scene, draw(scene, rng), questions) for scene, questions in examples(3)]
-    batch = packer.collate([packer.pack(*case) for case in cases])
+    batch = packer.collate([packer.pack(Page(scene, (), ""), *rest) for scene, *rest in cases])
     packed = model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
@@ -82,7 +84,7 @@ def test_packed_logits_equal_those_of_single_turns(packer: Packer) -> None:
 def test_every_weight_that_is_trained_has_a_gradient(packer: Packer) -> None:
     """Processes that share the work wait for each other's gradients."""
     scene, questions = examples(1)[0]
-    item = packer.pack(scene, draw(scene, np.random.default_rng(0)), questions)
+    item = packer.pack(Page(scene, (), ""), draw(scene, np.random.default_rng(0)), questions)
     model: Any = packer.architecture.build_model(packer.processor)
     options = {"steps": 4, "lr": 1e-3, "warmup": 1, "decay": 0.5, "weight_decay": 0.0}
     heads = {"probe_layer": 2, "probe_until": 1.0}
@@ -154,7 +156,7 @@ def test_cells_name_the_thing_that_covers_them() -> None:
 def test_pointers_lead_from_the_answer_to_the_tokens_of_its_things(packer: Packer) -> None:
     scene, questions = examples(1)[0]
     image = draw(scene, np.random.default_rng(0))
-    batch = packer.collate([packer.pack(scene, image, questions)])
+    batch = packer.collate([packer.pack(Page(scene, (), ""), image, questions)])
     picture = packer.architecture.picture(packer.processor, image)
     _, shown = describe_cells(framed(scene, picture.size), picture.areas)
     is_visual = batch.input_ids[0] == packer.processor.image_token_id
@@ -170,7 +172,7 @@ def test_probe_loss_falls_to_its_floor_only_when_the_layer_tells_everything(
     packer: Packer,
 ) -> None:
     rng = np.random.default_rng(0)
-    batch = packer.collate([packer.pack(s, draw(s, rng), q) for s, q in examples(2)])
+    batch = packer.collate([packer.pack(Page(s, (), ""), draw(s, rng), q) for s, q in examples(2)])
     torch.manual_seed(0)
     probe = Probe(32)
     hidden = torch.nn.Parameter(torch.randn(*batch.input_ids.shape, 32))
@@ -213,10 +215,11 @@ def test_the_curriculum_ends_at_the_level_of_the_benchmark() -> None:
     assert level_at(0.25) == level_at(1.0) == Level()
 
 
-def test_scores_of_both_tasks() -> None:
-    def sample(task: str) -> Sample:
-        return Sample("0", task, [], "", ["yes"], [[0, 0, 70, 70]], width=168, height=168)
+def test_scores_by_task_and_by_kind_of_page() -> None:
+    def sample(task: str, name: str = "scenes-0") -> Sample:
+        return Sample(name, task, [], "", ["K47"], [[0, 0, 70, 70]], width=168, height=168)
 
-    samples = [sample("grounding"), sample("vqa"), sample("vqa")]
-    scores = scores_by_task(samples, ["0 0 70 42", "yes", "70"])
-    assert scores == {"grounding": [1.0], "vqa": [1.0, 0.0]}
+    samples = [sample("grounding"), sample("vqa"), sample("vqa"), sample("vqa", "scenes_lookup-0")]
+    replies = [Reply(text, (336, 168)) for text in ("0 0 140 42", "K47", "70", "K47")]
+    scores = scores_by_benchmark(samples, replies)
+    assert scores == {"grounding": [1.0], "vqa": [1.0, 0.0], "scenes_lookup": [1.0]}

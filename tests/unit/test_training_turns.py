@@ -8,22 +8,24 @@ import torch
 
 from ivcprune import load_policy, prune
 from ivcprune.data.scenes.drawing import draw
+from ivcprune.data.scenes.pages import Page
 from ivcprune.data.scenes.questions import Question, ask, ground
 from ivcprune.data.scenes.scene import Scene, sample_scene
+from ivcprune.training.architectures import architecture_named
 from ivcprune.training.cells import IGNORE
 from ivcprune.training.pruned import PrunedTraining
-from ivcprune.training.tiny_model import build_model, build_processor
 from ivcprune.training.turns import TurnMaker, Turns
 from ivcprune.training.validation import encode
 
+TINY = architecture_named("tiny")
 PROMPTS = {"grounding": "locate {question}", "vqa": "{question}"}
 POLICIES = ["ivc_prune", "fastv", "pdrop", "random"]
 
 
 def training(policy: str) -> PrunedTraining:
     torch.manual_seed(0)
-    processor = build_processor()
-    model = build_model(processor)
+    processor = TINY.build_processor()
+    model = TINY.build_model(processor)
     options = {"steps": 10, "lr": 1e-3, "warmup": 1, "decay": 0.5, "weight_decay": 0.0}
     chosen = load_policy(policy, family="qwen2_5_vl")
     return PrunedTraining(model, processor, PROMPTS, policy=chosen, **options)
@@ -38,7 +40,9 @@ def scenes(count: int) -> list[tuple[Scene, list[Question]]]:
 def turns(module: PrunedTraining, count: int = 3) -> Turns:
     """Images of several sizes, answers of several lengths."""
     maker, rng = TurnMaker(module.processor, PROMPTS), np.random.default_rng(0)
-    packed = [maker.pack(scene, draw(scene, rng), asked) for scene, asked in scenes(count)]
+    packed = [
+        maker.pack(Page(scene, (), ""), draw(scene, rng), asked) for scene, asked in scenes(count)
+    ]
     return maker.collate(packed)
 
 
@@ -74,7 +78,7 @@ def test_without_a_policy_they_are_the_logits_of_one_sequence():
 def _samples(module):
     maker, rng = TurnMaker(module.processor, PROMPTS), np.random.default_rng(0)
     return [
-        [sample for sample, _ in maker.pack(scene, draw(scene, rng), asked)]
+        [sample for sample, _ in maker.pack(Page(scene, (), ""), draw(scene, rng), asked)]
         for scene, asked in scenes(3)
     ]
 
