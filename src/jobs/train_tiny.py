@@ -1,8 +1,9 @@
-"""`job=train_tiny`: train a bundled model from scratch on the benchmark `scenes`."""
+"""`job=train_tiny`: train a bundled model on the built-in benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from ..checks import check_choice
 from ..configuration.build import build_policy
 from ..training.architectures import architecture_named
 from ..training.fit import Fit
-from ..training.lessons import LESSONS
+from ..training.lessons import LESSONS, benchmark_level
 from ..training.module import PackedTraining
 from ..training.packing import Packer
+from ..training.start import take_weights
 
 
 def run(
@@ -23,6 +25,7 @@ def run(
     *,
     prompts: Mapping[str, str],
     lessons: str,
+    start: str | None,
     lr: float,
     warmup: int,
     decay: float,
@@ -31,12 +34,13 @@ def run(
     probe_until: float,
     **fit: Any,
 ) -> Path:
-    """Trains the architecture that `model` names from random weights.
+    """Trains the architecture that `model` names.
 
     The options are those of `conf/job/train_tiny.yaml`.
 
     Args:
         lessons: a key of `LESSONS`.
+        start: a checkpoint whose weights are the first ones; None = random ones.
         fit: fields of `Fit`.
 
     Returns:
@@ -58,6 +62,10 @@ def run(
     architecture = architecture_named(cfg.model.name)
     processor = architecture.build_processor()
     model: Any = architecture.build_model(processor)
+    taught = LESSONS[lessons]
+    if start is not None:
+        take_weights(model, processor.tokenizer, start)
+        taught = replace(taught, level=benchmark_level)  # it has been through the easier ones
     # Without fused attention, these short sequences train 1.7 times as fast on a CPU.
     model.set_attn_implementation("eager")
     module = PackedTraining(
@@ -73,4 +81,4 @@ def run(
         probe_until=probe_until,
     )
     packer = Packer(architecture, processor, dict(prompts))
-    return fitting.run(module, packer, LESSONS[lessons], cfg)
+    return fitting.run(module, packer, taught, cfg)

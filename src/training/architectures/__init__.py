@@ -10,13 +10,21 @@ from .internvl import TinyInternVL
 from .llava import TinyLlava
 from .qwen2_5_vl import TinyQwen
 
+_QWEN, _LLAVA, _INTERNVL = TinyQwen(spelling=True), TinyLlava(), TinyInternVL()
+
 ARCHITECTURES: Mapping[str, Architecture] = {
-    architecture.name: architecture for architecture in (TinyQwen(), TinyLlava(), TinyInternVL())
+    "tiny": TinyQwen(spelling=False),
+    "tiny_text": _QWEN,
+    "tiny_llava": _LLAVA,
+    "tiny_llava_text": _LLAVA,
+    "tiny_internvl": _INTERNVL,
+    "tiny_internvl_text": _INTERNVL,
 }
+"""By the name of their checkpoints; "_text" are those that also read."""
 
 
 def architecture_named(name: str) -> Architecture:
-    """The architecture that `model=<name>` trains from random weights.
+    """The architecture that `model=<name>` trains.
 
     Raises:
         ValueError: unknown name.

@@ -34,7 +34,6 @@ class Picture:
 class Architecture(ABC):
     """An untrained model with its processor, and how it takes pictures."""
 
-    name: ClassVar[str]
     around_image: ClassVar[tuple[str, str]] = ("", "")
     """What the processor writes before and behind the visual tokens of an image."""
 

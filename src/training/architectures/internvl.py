@@ -52,7 +52,6 @@ class TinyInternVL(Architecture):
     Boxes are written for all tiles of an image together, in pixels.
     """
 
-    name = "tiny_internvl"
     around_image = (NAMED_TOKENS["start_image_token"], NAMED_TOKENS["end_image_token"])
 
     def build_processor(self) -> InternVLImageTextProcessor:

@@ -46,8 +46,6 @@ class TinyLlava(Architecture):
     Images of every size and shape become squares of 336 x 336, for which boxes are written.
     """
 
-    name = "tiny_llava"
-
     def build_processor(self) -> LlavaProcessor:
         square = {"height": MAX_SIDE, "width": MAX_SIDE}
         return LlavaProcessor(

@@ -45,14 +45,19 @@ CHAT_TEMPLATE = """\
 
 
 class TinyQwen(Architecture):
-    """A Qwen2.5-VL of 1.86 M parameters; the last of its three vision layers attends globally."""
+    """A Qwen2.5-VL of 1.86 M parameters; the last of its three vision layers attends globally.
 
-    name = "tiny"
+    Args:
+        spelling: whether its vocabulary can spell.
+    """
+
+    def __init__(self, *, spelling: bool) -> None:
+        self.spelling = spelling
 
     def build_processor(self) -> ImageTextProcessor:
         """The image processor never resizes a scene."""
         tokenizer = build_tokenizer(
-            QWEN_TOKENS, pad="<|endoftext|>", end="<|im_end|>", spelling=False
+            QWEN_TOKENS, pad="<|endoftext|>", end="<|im_end|>", spelling=self.spelling
         )
         image_processor = Qwen2VLImageProcessorPil(
             size={"shortest_edge": TOKEN**2, "longest_edge": MAX_SIDE**2}
