@@ -1,4 +1,4 @@
-"""`job=tune_tiny`: go on training the tiny model, with the policy's selection on."""
+"""`job=tune_tiny`: go on training a bundled model, with the policy's selection on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 
 from ..configuration.build import build_model_spec, build_policy
+from ..models.registry import family_named
 from ..training.fit import Fit
 from ..training.lessons import AS_IN_THE_BENCHMARK
 from ..training.pruned import PrunedTraining
@@ -45,4 +46,5 @@ def run(
         decay=decay,
         weight_decay=weight_decay,
     )
-    return fitting.run(module, TurnMaker(processor, spec.prompts), AS_IN_THE_BENCHMARK, cfg)
+    maker = TurnMaker(family_named(spec.family), processor, spec.prompts)
+    return fitting.run(module, maker, AS_IN_THE_BENCHMARK, cfg)

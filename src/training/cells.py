@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,22 +22,6 @@ CELL_CLASSES = (
 """Number of classes in each column of `Batch.cells` but for the characters."""
 CHARACTER_CLASSES = len(CHARACTERS) + 1
 """Number of classes in each column of `Batch.characters`; the last one is "none"."""
-
-
-def framed(scene: Scene, size: tuple[int, int]) -> Scene:
-    """The scene as a picture of another size shows it, edges rounded to whole bins.
-
-    Args:
-        size: width and height in pixels.
-    """
-    if size == (scene.width, scene.height):
-        return scene
-    scale = np.array([size[0] / scene.width, size[1] / scene.height] * 2)
-    things = []
-    for thing in scene.things:
-        x1, y1, x2, y2 = (np.rint(np.array(thing.box) * scale / BIN).astype(int) * BIN).tolist()
-        things.append(replace(thing, box=(x1, y1, x2, y2)))
-    return Scene(*size, tuple(things))
 
 
 def describe_cells(scene: Scene, areas: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 from ..data.prompts import QUESTION
 from ..data.scenes.pages import Page
 from ..data.scenes.questions import Question
-from ..data.scenes.scene import Scene
 from .architectures.base import Architecture
-from .cells import IGNORE, describe_cells, describe_characters, framed
+from .cells import IGNORE, describe_cells, describe_characters
+from .frames import answer_to, framed
 
 PADDING = -1
 """Segment of padding; segment 0 is the image with the text before it, k the k-th question."""
@@ -169,13 +169,6 @@ class Packer:
             cells=torch.cat([item.cells for item in items]),
             characters=torch.cat([item.characters for item in items]),
         )
-
-
-def answer_to(question: Question, scene: Scene) -> str:
-    """The answer, where it is a box for the scene as the model sees it."""
-    if question.task != "grounding":
-        return question.answer
-    return " ".join(map(str, scene.things[question.targets[0]].box))
 
 
 def spelled_by(page: Page, question: Question) -> list[int]:

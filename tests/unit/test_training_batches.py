@@ -18,11 +18,12 @@ from ivcprune.training.architectures import architecture_named
 from ivcprune.training.architectures.base import Architecture, grid_areas
 from ivcprune.training.architectures.llava import pixels
 from ivcprune.training.architectures.qwen2_5_vl import patches
-from ivcprune.training.cells import CELL_CLASSES, IGNORE, describe_cells, framed
+from ivcprune.training.cells import CELL_CLASSES, IGNORE, describe_cells
 from ivcprune.training.data import SceneStream
+from ivcprune.training.frames import answer_to, framed
 from ivcprune.training.lessons import FROM_SCRATCH, level_at
 from ivcprune.training.module import PackedTraining
-from ivcprune.training.packing import Packer, answer_to, block_causal
+from ivcprune.training.packing import Packer, block_causal
 from ivcprune.training.probe import Probe, soft_bins
 from ivcprune.training.validation import Reply, scores_by_benchmark
 from ivcprune.training.vocabulary import COORDINATES
