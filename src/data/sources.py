@@ -11,7 +11,8 @@ from datasets import Dataset
 from ..checks import check_at_least, check_choice
 from .frames import FrameSampler
 from .scenes import load_scenes
-from .scenes.dataset import CONTENTS, Content
+from .scenes.dataset import CONTENT_OF
+from .scenes.pages import Layout
 from .scenes.scene import SPLITS, Split
 
 
@@ -36,28 +37,45 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ScenesSource:
-    """The built-in benchmarks of coloured shapes and texts; see `ivcprune.data.scenes`.
+    """The built-in benchmark of coloured shapes; see `ivcprune.data.scenes`.
 
     Attributes:
-        content: "scenes", "scenes_read" or "scenes_lookup".
         split: "train", "validation" or "test"; no scene is in two of them.
         size: number of samples to generate.
         seed: another seed gives other scenes of the same split.
     """
 
     name: str = "scenes"
-    content: Content = "scenes"
     split: Split = "test"
     size: int = 1200
     seed: int = 0
     frames: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        check_choice("data.content", self.content, CONTENTS)
         if self.split not in SPLITS:
             raise ValueError(f"data.split is {self.split!r}: choose one of {list(SPLITS)}")
         check_at_least("data.size", self.size, 1)
         check_at_least("data.seed", self.seed, 0)
 
     def load(self, cache_dir: Path) -> Dataset:
-        return load_scenes(self.split, self.size, self.seed, cache_dir, self.content)
+        return load_scenes(self.split, self.size, self.seed, cache_dir)
+
+
+@dataclass(frozen=True)
+class PagesSource(ScenesSource):
+    """Built-in pages with strings of capitals and digits.
+
+    Attributes:
+        layout: "read", where all strings are asked for, or "lookup", where one of them is.
+    """
+
+    name: str = "scenes_read"
+    layout: Layout = "read"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("data.layout", self.layout, CONTENT_OF)
+
+    def load(self, cache_dir: Path) -> Dataset:
+        content = CONTENT_OF[self.layout]
+        return load_scenes(self.split, self.size, self.seed, cache_dir, content)

@@ -13,7 +13,7 @@ from ivcprune.data.scenes.glyphs import CHARACTERS, GLYPHS
 from ivcprune.data.scenes.pages import DENSITIES, LENGTHS, Layout, Page, Writing, sample_page
 from ivcprune.data.scenes.reading import look_up, read
 from ivcprune.data.scenes.scene import Scene, Thing
-from ivcprune.data.sources import ScenesSource
+from ivcprune.data.sources import PagesSource
 from ivcprune.metrics.figures import ScoredSample, evaluate
 from ivcprune.metrics.strings import STRINGS, strings_in_order
 
@@ -96,10 +96,10 @@ def test_ink_lies_where_the_dots_are() -> None:
     assert not light[28 + 2, 112 + 6]
 
 
-@pytest.mark.parametrize("content", ["scenes_read", "scenes_lookup"])
-def test_pages_are_canonical_samples(tmp_path: Path, content: str) -> None:
-    source = ScenesSource(content, content, "validation", size=4)  # type: ignore[arg-type]
-    rows = source.load(tmp_path)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pages_are_canonical_samples(tmp_path: Path, layout: Layout) -> None:
+    content = f"scenes_{layout}"
+    rows = PagesSource(content, "validation", size=4, layout=layout).load(tmp_path)
     assert rows["id"] == [f"{content}-validation-{i:06d}" for i in range(4)]
     assert all(row["images"][0].size == (336, 336) for row in rows)
     assert all(len(row["answers"][0].split()) == len(row["boxes"]) for row in rows)
@@ -108,9 +108,9 @@ def test_pages_are_canonical_samples(tmp_path: Path, content: str) -> None:
     assert load_scenes("test", 3, 0, tmp_path, content)["answers"] != again["answers"]  # type: ignore[arg-type]
 
 
-def test_unknown_content_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.content.*scenes_lookup"):
-        ScenesSource(content="text")  # type: ignore[arg-type]
+def test_unknown_layouts_and_contents_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.layout.*lookup"):
+        PagesSource(layout="text")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"data\.content.*scenes_lookup"):
         load_scenes(content="text", cache_dir=tmp_path)  # type: ignore[arg-type]
 

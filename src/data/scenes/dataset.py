@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from ..sample import DEFAULTS, FEATURES
 from .drawing import draw
-from .pages import Page, sample_page
+from .pages import Layout, Page, sample_page
 from .questions import Question, ask, ground
 from .reading import look_up, read
 from .scene import SPLITS, Split, sample_scene
@@ -21,6 +21,7 @@ from .scene import SPLITS, Split, sample_scene
 Content = Literal["scenes", "scenes_read", "scenes_lookup"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
 """What is asked: boxes and questions about things; all strings of a page; one of its strings."""
+CONTENT_OF: dict[Layout, Content] = {"read": "scenes_read", "lookup": "scenes_lookup"}
 
 GENERATOR_VERSION = 3
 """Part of the cache's name: raise it when a seed generates something else or columns change."""
