@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -15,6 +15,7 @@ from .models.wrappers import unwrapped
 from .placement import offering
 from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
+from .pruning.shared_prefix import SharedPrefix
 from .pruning.statistics import PrefillStatistics
 from .tokens.signals import FROM_VISION_TOWER
 
@@ -52,6 +53,31 @@ def prune(
     if isinstance(policy, str):
         policy = load_policy(policy, family=family.name)
     return Pruner(model, family, bind(policy, family, model.config), on_prefill)
+
+
+def shared_prefix(model: nn.Module, policies: Sequence[PruningPolicy]) -> SharedPrefix:
+    """Several policies on ONE batch: what they have in common is computed once.
+
+    The vision tower runs once, and so do the decoder layers before the first at which policies
+    part; each answers, keeps and caches exactly what it would alone.
+
+    Args:
+        model: as for `prune`.
+        policies: in any order.
+
+    Raises:
+        ValueError: the model is not supported, or a policy does not fit it.
+
+    Example:
+        >>> policies = [load_policy(name, family="qwen2_5_vl") for name in ("none", "ivc_prune")]
+        >>> shared = shared_prefix(model, policies)
+        >>> for number in shared.order:
+        ...     with shared.turn(number), prune(model, policies[number]) as run:
+        ...         ids = model.generate(**inputs, max_new_tokens=64)
+    """
+    model = unwrapped(model)
+    family = family_of_model(model)
+    return SharedPrefix(model, family, [bind(policy, family, model.config) for policy in policies])
 
 
 def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:

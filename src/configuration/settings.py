@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..checks import check_at_least, check_choice, check_share
 from ..models.attention_names import ATTENTIONS
+from .waiting import SWEEPS
 
 Check = Callable[[str, object], None]
 
@@ -35,6 +36,10 @@ def _flag(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value!r}: it must be true or false")
 
 
+def _sweep(name: str, value: object) -> None:
+    check_choice(name, value, SWEEPS)
+
+
 def _attention(name: str, value: object) -> None:
     check_choice(name, value, ATTENTIONS)
 
@@ -46,6 +51,7 @@ NEEDED: dict[str, Check] = {
     "overlays": _whole(0),
     "attention": _attention,
     "ivc": _flag,
+    "sweep": _sweep,
 }
 OPTIONAL: dict[str, Check] = {
     "threads": _whole(1),

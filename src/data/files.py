@@ -83,7 +83,9 @@ class FileSource(TableSource):
         if "://" in self.path:
             return f"delete {file} to download it again"
         if file.is_dir():
-            return "put images there, and a metadata.csv or metadata.jsonl that names them"
+            return (
+                "images need a whole metadata.csv or metadata.jsonl beside them, which names them"
+            )
         if isinstance(cause, UnicodeDecodeError):
             return "save the file in UTF-8"
         return "replace the file by a whole one" if self._ending == "parquet" else "repair the file"

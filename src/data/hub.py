@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from datasets import Dataset, load_dataset_builder
 from ..checks import one_line
 from .cells import stamp_of
 from .hub_access import without_waiting
-from .hub_files import concatenate, is_textual, read_textual
+from .hub_files import is_textual, read_textual
+from .image_folders import WithoutTableError
+from .joined import concatenate
 from .tables import TableSource
 from .texts import as_list
 
@@ -97,7 +100,8 @@ class HubSource(TableSource):
             **({} if file is None else {"data_files": file}),
         )
         if is_textual(builder):
-            return read_textual(builder, self.split, Path(cache_dir))
+            with suppress(WithoutTableError):
+                return read_textual(builder, self.split, Path(cache_dir))
         builder.download_and_prepare()
         part = builder.as_dataset(split=self.split)
         if not isinstance(part, Dataset):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -72,6 +73,15 @@ class Plan:
     cache_dir: Path
     origin: Origin
     run_dir: RunDirectory
+
+    @property
+    def label(self) -> str:
+        """What the run is called while it goes on."""
+        return f"{self.policy.name} · {self.spec.name} · {self.data.source.name}"
+
+    def called_by(self, overrides: Sequence[str]) -> Plan:
+        """The same plan, of a command line that set this."""
+        return replace(self, origin=replace(self.origin, overrides=list(overrides)))
 
 
 @dataclass(frozen=True)
@@ -148,8 +158,6 @@ def prepare(cfg: DictConfig) -> Plan:
     check_parser(parser, data.tasks)
     data.refuse(unscorable(metrics, scored_samples(data.selected)))
     weights = spec.fingerprint()
-    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
-    run_dir = RunDirectory(experiment / run_key(cfg, weights))
     return Plan(
         policy=policy,
         layers=layers,
@@ -166,8 +174,32 @@ def prepare(cfg: DictConfig) -> Plan:
         shown=data.ids[: cfg.overlays],
         cache_dir=cache_dir,
         origin=_origin(cfg, weights),
-        run_dir=run_dir,
+        run_dir=_run_dir(cfg, weights),
     )
+
+
+def with_policy_of(cfg: DictConfig, plan: Plan) -> Plan:
+    """The plan of a configuration that differs from another one's in its policy alone.
+
+    What it has in common with `plan` is neither loaded nor checked again.
+
+    Raises:
+        ValueError: the policy cannot work.
+    """
+    policy, weights = build_policy(cfg), plan.origin.weights
+    return replace(
+        plan,
+        policy=policy,
+        layers=resolve_layers(policy, plan.spec),
+        data=plan.data.for_another_run(),
+        origin=_origin(cfg, weights),
+        run_dir=_run_dir(cfg, weights),
+    )
+
+
+def _run_dir(cfg: DictConfig, weights: str) -> RunDirectory:
+    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
+    return RunDirectory(experiment / run_key(cfg, weights))
 
 
 def settle_process(cfg: DictConfig) -> None:

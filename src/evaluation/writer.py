@@ -22,19 +22,25 @@ from .predictions import Overlay, Predictions
 log = logging.getLogger(__name__)
 
 
+def leave_where_asked(trainer: Trainer) -> None:
+    """Ends the process after SIGTERM: Lightning only takes note, and would go on to the end."""
+    if trainer.received_sigterm:
+        raise SystemExit(128 + signal.SIGTERM)
+
+
 class SampleWriter(BasePredictionWriter):
     """Appends rows to this rank's file; keeps image and token maps of samples with an overlay."""
 
-    def __init__(self, run_dir: RunDirectory) -> None:
+    def __init__(self, run_dir: RunDirectory, data: PredictData) -> None:
         super().__init__("batch")
-        self._run_dir = run_dir
+        self._run_dir, self._data = run_dir, data
         self._log: SampleLog | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every rank holds its lock by now. Read at any earlier moment, the files may have grown in
         # between, by a process of a killed run that was still at its last batch: the ranks would
         # deal out different batches.
-        data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data
         if trainer.is_global_zero:
             data.finished = finished_ids(self._run_dir.sample_files)
         data.finished = trainer.strategy.broadcast(data.finished)
@@ -45,16 +51,21 @@ class SampleWriter(BasePredictionWriter):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any
     ) -> None:
+        self.write(outputs)
+        leave_where_asked(trainer)
+
+    def write(self, predictions: Predictions) -> None:
+        """What a batch came to; when this returns, it is on the disk.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         if self._log is None:
             raise RuntimeError("SampleWriter has no file yet: on_predict_start did not run")
-        predictions: Predictions = outputs
         # Before the rows, so that a finished sample has its overlay wherever the run is killed.
         for overlay in predictions.overlays:
             self._write_overlay(overlay)
         self._log.append(predictions.rows)
-        # Lightning only takes note of the signal; its predict loop would go on to the end.
-        if trainer.received_sigterm:
-            raise SystemExit(128 + signal.SIGTERM)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Waits for the other ranks; one that has gone after its last row is not missed.
@@ -65,11 +76,19 @@ class SampleWriter(BasePredictionWriter):
         try:
             trainer.strategy.barrier("all ranks have written")
         except RuntimeError as error:  # what a backend says of a connection that was closed
-            data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
-            missing = len(set(data.ids) - finished_ids(self._run_dir.sample_files))
-            if missing:
-                raise RuntimeError(_process_gone(trainer, missing, len(data.ids))) from error
-            log.debug("a process left before the others: %s", one_line(error))
+            self.check_complete(trainer, error)
+
+    def check_complete(self, trainer: Trainer, error: RuntimeError) -> None:
+        """After a process left before the others.
+
+        Raises:
+            RuntimeError: before its samples were finished.
+        """
+        ids = set(self._data.ids)
+        missing = len(ids - finished_ids(self._run_dir.sample_files))
+        if missing:
+            raise RuntimeError(_process_gone(trainer, missing, len(ids))) from error
+        log.debug("a process left before the others: %s", one_line(error))
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

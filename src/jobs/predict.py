@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
-from contextlib import suppress
 from dataclasses import replace
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
@@ -22,17 +20,24 @@ from ..evaluation.module import PredictModule
 from ..evaluation.preparation import Plan, prepare
 from ..evaluation.progress import ProgressReport
 from ..evaluation.silence import silence_libraries
+from ..evaluation.stopping import record_stop
 from ..evaluation.summary import print_summary
 from ..evaluation.unread import unread_warnings
 from ..evaluation.writer import SampleWriter
 from ..runs import results
-from ..runs.directory import RunDirectory, new_status, now
+from ..runs.directory import new_status, now
 from ..runs.environment import environment
 from ..runs.samples import finished_ids, merge, read_rows, write_table
-from ..runs.schema import Metrics, SampleRow, State
-from ..runs.storage import StorageError
+from ..runs.schema import Metrics, SampleRow
 
 log = logging.getLogger(__name__)
+
+PARALLEL_SWEEP = (
+    "a sweep (--multirun) with {devices} devices a job would repeat the whole sweep in every "
+    "process: use one device a job (trainer=gpu) and a launcher that runs several jobs at once, "
+    "such as hydra/launcher=joblib with trainer=free_gpu, or hydra/launcher=submitit_slurm; a "
+    "sweep over policies alone can be one job of all devices (sweep=shared)"
+)
 
 
 def run(cfg: DictConfig) -> None:
@@ -50,8 +55,10 @@ def run(cfg: DictConfig) -> None:
     silence_libraries()
     plan = prepare(cfg)
     with assigned(plan.trainer) as placed:
-        label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
-        callbacks = [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)]
+        callbacks = [
+            SampleWriter(plan.run_dir, plan.data),
+            ProgressReport(plan.run_dir, plan.data, plan.label),
+        ]
         _run(plan, placed.build(callbacks))
 
 
@@ -62,17 +69,17 @@ def _run(plan: Plan, trainer: Trainer) -> None:
     with plan.run_dir.lock(trainer.global_rank):
         plan.run_dir.refuse_other_ranks(trainer.world_size)
         if not trainer.is_global_zero:
-            ending = ending_with_first_process(plan.run_dir, _was_launched_by_rank_0(trainer))
+            ending = ending_with_first_process(plan.run_dir, was_launched_by_rank_0(trainer))
             with log_file(plan.run_dir), ending:
                 _predict(plan, trainer)
             return
         with log_file(plan.run_dir):
             try:
-                _write_provenance(plan, trainer.world_size)
+                write_provenance(plan, trainer.world_size)
                 _predict(plan, trainer)
-                _finish(plan)
+                finish(plan)
             except BaseException as error:
-                _record_stop(plan.run_dir, error)
+                record_stop(plan.run_dir, error)
                 raise
 
 
@@ -81,10 +88,15 @@ def _predict(plan: Plan, trainer: Trainer) -> None:
     data = plan.data
     data.finished = finished_ids(plan.run_dir.sample_files)
     if trainer.is_global_zero:
-        _announce(plan)
+        announce(plan)
     if data.remaining == 0:
         return
-    module = PredictModule(
+    go_through(trainer, module_of(plan), data)
+
+
+def module_of(plan: Plan) -> PredictModule:
+    """What answers the samples of a run; loads nothing yet."""
+    return PredictModule(
         plan.spec,
         plan.processor,
         plan.policy,
@@ -93,13 +105,18 @@ def _predict(plan: Plan, trainer: Trainer) -> None:
         plan.shown,
         plan.parser,
     )
+
+
+def go_through(trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+    """Predicts all batches; nothing is returned, since callbacks write it."""
     with warnings.catch_warnings():
         # Advice on loops in general, and deprecations between Lightning and PyTorch.
         warnings.filterwarnings("ignore", module=r"lightning\.")
         trainer.predict(module, datamodule=data, return_predictions=False)
 
 
-def _announce(plan: Plan) -> None:
+def announce(plan: Plan) -> None:
+    """How much of a run is finished, and what keeps its judge from being asked."""
     total, finished = plan.data.total, plan.data.total - plan.data.remaining
     if finished == total:
         log.info("already finished: nothing to compute")
@@ -109,8 +126,12 @@ def _announce(plan: Plan) -> None:
         log.warning("%s, so nothing is judged: set it and run the command again", obstacle)
 
 
-def _finish(plan: Plan) -> None:
-    """Merges the rows of all ranks, has them judged, writes the results, reports them."""
+def finish(plan: Plan, timed: bool = True) -> None:
+    """Merges the rows of all ranks, has them judged, writes the results, reports them.
+
+    Args:
+        timed: the samples a second are those of this run alone.
+    """
     run_dir, data = plan.run_dir, plan.data
     rows = results.complete_failures(
         merge(read_rows(run_dir.sample_files), data.ids), data.selected
@@ -129,6 +150,8 @@ def _finish(plan: Plan) -> None:
         errors=len(failed),
         updated=now(),
     )
+    if not timed:
+        status = replace(status, samples_per_second=None)
     metrics: Metrics = {
         "policy": plan.policy.name,
         "model": plan.spec.name,
@@ -153,29 +176,6 @@ def _finish(plan: Plan) -> None:
         log.debug("the run logger failed", exc_info=True)
 
 
-def _record_stop(run_dir: RunDirectory, error: BaseException) -> None:
-    status = run_dir.read_status() or new_status()
-    failed = isinstance(error, Exception)  # Ctrl-C and SIGTERM are no failures
-    # Without the lock of its run, "running" is not believed: it stays where the run has stopped,
-    # or where a full disk keeps this from being written.
-    state: State = "failed" if failed else "running"
-    with suppress(StorageError):
-        run_dir.write_status(replace(status, state=state, updated=now()))
-    place = f"at {status.done} of {status.total} samples"
-    if _was_asked_to_stop(error):
-        log.info("stopped %s: the same command goes on from there", place)
-    else:
-        verb = "failed" if failed else "ended"
-        log.info("%s %s: the traceback is in %s", verb, place, run_dir.path / "log.txt")
-
-
-def _was_asked_to_stop(error: BaseException) -> bool:
-    """Whether it was Ctrl-C, which Lightning turns into an exit, or SIGTERM."""
-    if not isinstance(error, SystemExit):
-        return isinstance(error, KeyboardInterrupt)
-    return error.code == 128 + signal.SIGTERM or isinstance(error.__context__, KeyboardInterrupt)
-
-
 def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
     if failed:
         ids = ", ".join([row.sample_id for row in failed[:5]] + ["..."] * (len(failed) > 5))
@@ -185,14 +185,15 @@ def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
         )
 
 
-def _write_provenance(plan: Plan, world_size: int) -> None:
+def write_provenance(plan: Plan, world_size: int) -> None:
+    """What a run is made of, and where."""
     run_dir, origin = plan.run_dir, plan.origin
     run_dir.write_text("config.yaml", origin.config)
     run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in origin.overrides))
     run_dir.write_json("env.json", environment(world_size, origin.weights, origin.code))
 
 
-def _was_launched_by_rank_0(trainer: Trainer) -> bool:
+def was_launched_by_rank_0(trainer: Trainer) -> bool:
     """Whether Lightning started this process; torchrun and SLURM start all at once."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
@@ -201,9 +202,4 @@ def _was_launched_by_rank_0(trainer: Trainer) -> bool:
 def _refuse_parallel_sweep(trainer: Trainer) -> None:
     sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweep and trainer.world_size > 1:
-        raise ValueError(
-            f"a sweep (--multirun) with {trainer.world_size} devices a job would repeat the whole "
-            "sweep in every process: use one device a job (trainer=gpu) and a launcher that runs "
-            "several jobs at once, such as hydra/launcher=joblib with trainer=free_gpu, or "
-            "hydra/launcher=submitit_slurm"
-        )
+        raise ValueError(PARALLEL_SWEEP.format(devices=trainer.world_size))

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from ivcprune.data.answers import ANSWER_FORMATS
 from ivcprune.data.decoding import rows_of
 from ivcprune.data.options import options_of
 from ivcprune.data.plain import plain
@@ -147,6 +148,10 @@ def test_a_role_of_one_text_refuses_several() -> None:
         ("['red', 'blue']", ["red", "blue"]),
         ('["red", "blue"]', ["red", "blue"]),
         ({"A": "red", "C": "blue"}, ["red", "", "blue"]),
+        ('{"A": "red", "B": "blue"}', ["red", "blue"]),
+        ("{'label': ['A', 'B'], 'text': ['red', 'blue']}", ["red", "blue"]),
+        ("['red|blue']", ["red|blue"]),
+        ("", [""]),
         ({"A": "red", "B": "blue", "C": None}, ["red", "blue", ""]),
         ({"label": ["A", "B"], "text": ["red", "blue"]}, ["red", "blue"]),
         ({"text": ["red", None, "blue"]}, ["red", "", "blue"]),
@@ -180,6 +185,25 @@ def test_options_of_several_columns_are_not_lists_themselves() -> None:
 def test_options_that_letters_cannot_name_are_refused(cell: Any) -> None:
     with pytest.raises(ValueError, match=r"labelled|begins as a list|struct|texts|UTF-8"):
         options_of(cell, "options")
+
+
+@pytest.mark.parametrize("cell", ["red|blue", "A. red\nB. blue", "red, blue", "(red) or (blue)"])
+def test_options_in_one_text_are_refused(cell: str) -> None:
+    """As the one option A, they would make every answer A right and any other an error."""
+    with pytest.raises(ValueError, match="the options are the one text"):
+        options_of(cell, "options")
+
+
+@pytest.mark.parametrize("cell", ["{red, blue}", '{"A": "red"'])
+def test_a_struct_written_as_text_that_is_none_is_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match="begins as a list and is none"):
+        options_of(cell, "options")
+
+
+def test_an_answer_that_two_options_share_is_in_doubt() -> None:
+    with pytest.raises(ValueError, match=r"the answer 'red' is several of the options"):
+        ANSWER_FORMATS["choice"]("red", ["red", "blue", "red "])
+    assert ANSWER_FORMATS["choice"]("blue", ["red", "blue", "red "]) == ["B"]
 
 
 def test_unseen_characters_go_and_spaces_stay() -> None:

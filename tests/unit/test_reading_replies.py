@@ -70,6 +70,8 @@ def test_a_thought_that_never_ends_is_told_from_an_answer() -> None:
         ("ｒｅｄ", "red"),
         ("red\u200b\ufeff", "red"),
         ("(red)", "red"),
+        ("\\(2\\)", "2"),
+        ("\\[ \\text{red} \\].", "red"),
         ("U.S.", "U.S"),
         ("3.5", "3.5"),
         ("-5", "-5"),

@@ -361,7 +361,7 @@ def test_a_file_that_is_no_table_is_named(
 
 def test_a_folder_without_images_says_what_belongs_there(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    with pytest.raises(ValueError, match=r"cannot be read as images .*: put images there"):
+    with pytest.raises(ValueError, match=r"cannot be read as images .*: images need a whole meta"):
         asked_and_answered(tmp_path / "photos").load(tmp_path / "cache")
 
 

@@ -62,11 +62,12 @@ def _served(
             urllib.request.Request(f"http://127.0.0.1:{port}/reset", b"", method="POST")
         ).close()
         again = [chat.ask(*item)["text"] for item in asked[:STREAMED]]
+    first = expected[:STREAMED]
     return {
         "answers_equal": _equal(texts, expected),
-        "streamed_equal": _equal(streamed, expected[:STREAMED]),
-        "equal_after_reset": _equal(again, expected[:STREAMED]),
-        "kept_equal": _equal_tokens(log, [*expected, *expected[:STREAMED] * 2]),
+        "streamed_equal": _equal(streamed, first),
+        "equal_after_reset": _equal(again, first),
+        "kept_equal": _equal_tokens(log, [*expected, *first, *first]),
     }
 
 
@@ -74,7 +75,7 @@ def _piped(
     model: str, policy: str, asked: Sequence[tuple[str, Any]], expected: Sequence[Answer]
 ) -> dict[str, str]:
     processor = ImageTextProcessor.from_pretrained(model)
-    pipe = pipeline(
+    pipe: Any = pipeline(
         "image-text-to-text", model=model, processor=processor, device="cpu", dtype="float32"
     )
     chats = [
@@ -92,9 +93,17 @@ def _part(picture: Any) -> list[dict[str, Any]]:
 
 
 def _equal(texts: Sequence[str], expected: Sequence[Answer]) -> str:
-    # servers and processors differ in the spaces that begin a text
     pairs = zip(texts, expected, strict=True)
-    return f"{sum(text.strip() == e.text.strip() for text, e in pairs)} of {len(texts)}"
+    return f"{sum(_reply(text) == e.text.strip() for text, e in pairs)} of {len(texts)}"
+
+
+def _reply(text: str) -> str:
+    """What the model wrote.
+
+    With the bundled tokenizer the server of 5.24 tells the end of the prompt too, and all of it
+    where it streams, pruned or not. Spaces that begin a text differ between servers, as well.
+    """
+    return text.rpartition("assistant")[2].strip()
 
 
 def _equal_tokens(log: Path, expected: Sequence[Answer]) -> str:

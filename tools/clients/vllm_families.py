@@ -97,7 +97,7 @@ def _as_served(
         ).pictures[0]
         for i, shown in enumerate(pictures)
     ]
-    kept = Given(tuple(places for _, *places in alone))  # type: ignore[misc]
+    kept = Given(tuple(places for _, *places in alone))
     given = PruningPolicy(stages={"given": Stage(0, kept)})
     return Reference(given, loaded).answer_prompt(prompt, pictures)
 
