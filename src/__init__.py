@@ -7,14 +7,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import load_policy, prune
+    from .api import load_policy, prune, shared_prefix
     from .policy import PruningPolicy, Stage
 
 __version__ = version("ivcprune")
 
-__all__ = ["PruningPolicy", "Stage", "load_policy", "prune"]
+__all__ = ["PruningPolicy", "Stage", "load_policy", "prune", "shared_prefix"]
 
-_HOMES = {"load_policy": "api", "prune": "api", "PruningPolicy": "policy", "Stage": "policy"}
+_HOMES = {
+    "load_policy": "api",
+    "prune": "api",
+    "shared_prefix": "api",
+    "PruningPolicy": "policy",
+    "Stage": "policy",
+}
 
 
 def __getattr__(name: str) -> Any:

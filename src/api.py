@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -12,9 +12,12 @@ from .models.base import Family
 from .models.registry import family_named, family_of_model
 from .models.token_rules import TokenRule, token_rules, with_rule
 from .models.wrappers import unwrapped
-from .policy import BoundPolicy, PruningPolicy, offering
+from .placement import offering
+from .policy import BoundPolicy, PruningPolicy
 from .pruning.pruner import Pruner
+from .pruning.shared_prefix import SharedPrefix
 from .pruning.statistics import PrefillStatistics
+from .tokens.signals import FROM_VISION_TOWER
 
 if TYPE_CHECKING:
     from .models.loading import ModelSpec
@@ -52,6 +55,31 @@ def prune(
     return Pruner(model, family, bind(policy, family, model.config), on_prefill)
 
 
+def shared_prefix(model: nn.Module, policies: Sequence[PruningPolicy]) -> SharedPrefix:
+    """Several policies on ONE batch: what they have in common is computed once.
+
+    The vision tower runs once, and so do the decoder layers before the first at which policies
+    part; each answers, keeps and caches exactly what it would alone.
+
+    Args:
+        model: as for `prune`.
+        policies: in any order.
+
+    Raises:
+        ValueError: the model is not supported, or a policy does not fit it.
+
+    Example:
+        >>> policies = [load_policy(name, family="qwen2_5_vl") for name in ("none", "ivc_prune")]
+        >>> shared = shared_prefix(model, policies)
+        >>> for number in shared.order:
+        ...     with shared.turn(number), prune(model, policies[number]) as run:
+        ...         ids = model.generate(**inputs, max_new_tokens=64)
+    """
+    model = unwrapped(model)
+    family = family_of_model(model)
+    return SharedPrefix(model, family, [bind(policy, family, model.config) for policy in policies])
+
+
 def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
     """The policy for a model of that configuration: layers as numbers, budgets solved.
 
@@ -68,7 +96,7 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
             f"PruningPolicy.positions is 'reassign', which is not offered for {family.name!r}: its "
             "layers have a rotary embedding for each of their types; use positions='keep'"
         )
-    return policy.bind(
+    bound = policy.bind(
         depth=decoder.num_hidden_layers,
         default_layer=family.selection_layer(config),
         default_spare=family.spare_layers,
@@ -76,6 +104,9 @@ def bind(policy: PruningPolicy, family: Family, config: Any) -> BoundPolicy:
         cached=with_rule(rules, TokenRule.CACHED, TokenRule.WINDOW),
         readable=with_rule(rules, TokenRule.CACHED),
     )
+    if bound.needs & FROM_VISION_TOWER:
+        family.check_vision_tower()
+    return bound
 
 
 def resolve_layers(policy: PruningPolicy, spec: ModelSpec) -> dict[str, int]:
@@ -108,7 +139,9 @@ def layers_for(policy: PruningPolicy, stage: str, spec: ModelSpec) -> list[int]:
     return offering(policy.stages[stage].selector, depth, readable)
 
 
-def load_policy(name: str, *overrides: str, family: str | None = None) -> PruningPolicy:
+def load_policy(
+    name: str, *overrides: str, family: str | None = None, ivc: bool = False
+) -> PruningPolicy:
     """A policy of `conf/policy/`, by name.
 
     Args:
@@ -116,11 +149,13 @@ def load_policy(name: str, *overrides: str, family: str | None = None) -> Prunin
         overrides: as on the command line, without the leading `policy.`, for example
             "stages.select.layer=3" or "average_tokens=0.25".
         family: apply this model family's published settings where they differ.
+        ivc: add the implicit visual coordinates at the policy's own budget, as `ivc=true` does on
+            the command line.
 
     Raises:
         ValueError: unknown policy (the message lists them), or a bad override.
     """
-    return _checked(compose_policy(name, overrides, family))
+    return _checked(compose_policy(name, overrides, family, ivc))
 
 
 def _checked(policy: Any) -> PruningPolicy:

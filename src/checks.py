@@ -8,6 +8,11 @@ from collections.abc import Iterable
 from typing import TypeGuard
 
 
+def setting(owner: object, field: str) -> str:
+    """How a message calls a field of an object: by its class and its name."""
+    return f"{type(owner).__name__}.{field}"
+
+
 def check_at_least(name: str, value: object, least: int) -> None:
     """Raises ValueError unless `value`, called `name` on the command line, is an int >= `least`."""
     if not _is_whole(value) or value < least:
@@ -18,6 +23,12 @@ def check_share(name: str, value: object) -> None:
     """Raises ValueError unless `value` is a number above 0 and at most 1."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 < value <= 1.0:
         raise ValueError(f"{name} is {value!r}: it must be in (0, 1], for example 0.5")
+
+
+def check_fraction(name: str, value: object) -> None:
+    """Raises ValueError unless `value` is a number in [0, 1]."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is {value!r}: it must be a share in [0, 1]")
 
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from . import __version__
+from .checks import one_line
 from .configuration.build import build_job, completed, compose
 from .configuration.command_line import choices_of, read
 from .configuration.experiments import commands_of
+from .configuration.help import own_help
 from .configuration.hydra_app import CONFIG_MODULE, VERSION_BASE, register_plugin_configs
+from .configuration.waiting import WaitingJob, can_wait, together
 from .runs.storage import StorageError
 
 MISTAKES = (ValueError, FileNotFoundError, BlockingIOError, StorageError)
 """What our components raise where the user can put it right: reported without traceback."""
+
+TOGETHER = {"ivcprune.jobs.predict.run": "ivcprune.jobs.side_by_side.run"}
+"""What computes several configurations of a job in one pass."""
 
 FAILED = 1
 REFUSED = 2
@@ -34,6 +46,9 @@ def main() -> None:
     """Runs the job of the composed configuration; `job=list` shows the choices."""
     if "--version" in sys.argv[1:]:
         print(f"ivcprune {__version__}")
+        return
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(own_help())
         return
     register_plugin_configs()
     try:
@@ -57,8 +72,15 @@ def _exit_code(command: list[str]) -> str | int | None:
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, which are meant for all commands.
     """
     sys.argv[1:] = command  # where Hydra reads its overrides
+    waiting: list[WaitingJob] = []
+    # A job that failed does not keep those that wait from running.
+    codes = [_code_of(app(waiting)), _code_of(partial(_run_together, waiting))]
+    return next((code for code in codes if code), None)
+
+
+def _code_of(action: Callable[[], object]) -> str | int | None:
     try:
-        _run()
+        action()
     except SystemExit as exit_:
         if isinstance(exit_.__context__, KeyboardInterrupt):  # Lightning leaves by exit code 1
             raise KeyboardInterrupt from None
@@ -68,19 +90,76 @@ def _exit_code(command: list[str]) -> str | int | None:
     return None
 
 
-@hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base=VERSION_BASE)
-def _run(cfg: DictConfig) -> None:
-    try:
-        cfg = completed(cfg, HydraConfig.get().overrides.task)
-        build_job(cfg)(cfg)
-    except MISTAKES as error:
+def app(waiting: list[WaitingJob]) -> Callable[[], object]:
+    """The Hydra app.
+
+    Args:
+        waiting: gets the jobs of a sweep that are to be computed together.
+    """
+
+    @hydra.main(
+        config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base=VERSION_BASE
+    )
+    def run(cfg: DictConfig) -> None:
         hydra_cfg = HydraConfig.get()
-        if hydra_cfg.verbose or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        with _told(hydra_cfg):
+            job = completed(cfg, hydra_cfg.overrides.task)
+            if can_wait(job, TOGETHER):
+                waiting.append(WaitingJob(job, hydra_cfg))
+            else:
+                build_job(job)(job)
+
+    return run
+
+
+@contextmanager
+def _told(hydra_cfg: HydraConf) -> Iterator[None]:
+    """What a user can put right is one line, unless everything is asked for."""
+    try:
+        yield
+    except MISTAKES as error:
+        if _wants_all(hydra_cfg):
             raise
         if hydra_cfg.mode == RunMode.MULTIRUN:
             # Not SystemExit: the other jobs of the sweep shall run.
             raise CompactHydraException(str(error)) from error
         _refuse(error)
+
+
+def _wants_all(hydra_cfg: HydraConf) -> bool:
+    return bool(hydra_cfg.verbose) or os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _run_together(waiting: list[WaitingJob]) -> None:
+    """Runs the jobs that waited, in as few passes as they can be.
+
+    Raises:
+        SystemExit: one of them failed.
+    """
+    passes = together(waiting)
+    failed = False
+    for jobs in passes:
+        for error in _errors_of(jobs, only=len(passes) == 1):
+            failed = True
+            if _wants_all(jobs[0].hydra):
+                traceback.print_exception(error)
+            else:
+                kind = "" if isinstance(error, MISTAKES) else f"{type(error).__name__}: "
+                print(f"error: {kind}{one_line(error)}", file=sys.stderr)
+    if failed:
+        sys.exit(FAILED)
+
+
+def _errors_of(jobs: Sequence[WaitingJob], only: bool) -> list[Exception]:
+    run_side_by_side = get_method(TOGETHER[jobs[0].cfg.job._target_])
+    try:
+        with jobs[0].surroundings():
+            errors = run_side_by_side(
+                [job.cfg for job in jobs], [job.overrides for job in jobs], only
+            )
+    except Exception as error:
+        return [error]
+    return [error for error in errors if error is not None]
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from .budget import share_for_average
-from .checks import check_share
-from .selectors.base import Selector, check_choice, signals_of
-from .tokens.visual import FROM_NEXT_LAYER, FROM_PREVIOUS_LAYER, Signal
+from .checks import check_choice, check_share, setting
+from .placement import placed
+from .selectors.base import Selector, signals_of
+from .selectors.with_coordinates import with_coordinates
+from .tokens.signals import FROM_PREVIOUS_LAYER, Signal
 
 CacheScope = Literal["all_layers", "from_stage", "recomputed"]
 PositionRule = Literal["keep", "reassign"]
@@ -80,6 +82,8 @@ class PruningPolicy:
         name: how results call it.
         average_tokens: where set, the stages' budgets are scaled so that the average of visual
             tokens over all layers' caches is this share; the way to compare methods at equal cost.
+        ivc: the implicit visual coordinates are added to the selector of every stage, at the same
+            budget, see `WithCoordinates`.
     """
 
     stages: Mapping[str, Stage] = field(default_factory=dict)
@@ -88,10 +92,11 @@ class PruningPolicy:
     positions: PositionRule = "keep"
     name: str = "custom"
     average_tokens: float | None = None
+    ivc: bool = False
 
     def __post_init__(self) -> None:
-        check_choice(self, "cache", self.cache, get_args(CacheScope))
-        check_choice(self, "positions", self.positions, get_args(PositionRule))
+        check_choice(setting(self, "cache"), self.cache, get_args(CacheScope))
+        check_choice(setting(self, "positions"), self.positions, get_args(PositionRule))
         if self.positions == "reassign" and self.cache != "from_stage":
             raise ValueError(
                 f"PruningPolicy.positions is 'reassign' with cache {self.cache!r}: early layers "
@@ -103,10 +108,36 @@ class PruningPolicy:
                 f"{', '.join(self.stages)}: only a single selection can be made at the input"
             )
         if self.average_tokens is not None:
-            check_share("PruningPolicy.average_tokens", self.average_tokens)
+            check_share(setting(self, "average_tokens"), self.average_tokens)
         object.__setattr__(self, "stages", dict(self.stages))
+        if self.ivc:
+            self._with_coordinates()  # or a refusal, early
         if self.spare_layers is not None:
             object.__setattr__(self, "spare_layers", tuple(self.spare_layers))
+
+    def _with_coordinates(self) -> dict[str, Stage]:
+        """The stages, the coordinates added.
+
+        Raises:
+            ValueError: nothing is pruned, positions are numbered anew, or a stage has no room.
+        """
+        if not self.stages:
+            raise ValueError(
+                f"ivc=true adds coordinates to what a policy keeps, but {self.name!r} prunes "
+                "nothing: choose another policy, or leave it out"
+            )
+        if self.positions == "reassign":
+            raise ValueError(
+                "PruningPolicy.positions is 'reassign' with ivc: coordinates are coordinates at "
+                "their own positions only, so use positions='keep'"
+            )
+        stages = {}
+        for name, stage in self.stages.items():
+            try:
+                stages[name] = replace(stage, selector=with_coordinates(stage.selector))
+            except ValueError as error:
+                raise ValueError(f"stages.{name} of {self.name!r}: {error}") from error
+        return stages
 
     def bind(
         self,
@@ -129,12 +160,13 @@ class PruningPolicy:
             ValueError: naming the stage, the value, what is allowed and the fix.
         """
         offered = range(depth) if readable is None else readable
+        own = self._with_coordinates() if self.ivc else self.stages
         layers = {
-            name: _placed(name, stage, stage.resolve(depth, default_layer), depth, offered)
-            for name, stage in self.stages.items()
+            name: placed(name, stage, stage.resolve(depth, default_layer), depth, offered)
+            for name, stage in own.items()
         }
         names = sorted(layers, key=lambda name: layers[name])
-        stages = tuple(BoundStage(n, layers[n], self.stages[n].selector) for n in names)
+        stages = tuple(BoundStage(n, layers[n], own[n].selector) for n in names)
         spare = default_spare if self.spare_layers is None else self.spare_layers
         if self.cache == "recomputed":
             spare = ()
@@ -210,47 +242,6 @@ class BoundStage:
     @cached_property
     def needs(self) -> frozenset[Signal]:
         return signals_of(self.selector)
-
-
-def offering(selector: Selector, depth: int, readable: Collection[int]) -> list[int]:
-    """The layers whose stage could have the signals that a selector asks for, ascending.
-
-    Args:
-        depth: number of decoder layers.
-        readable: layers whose attention and values can be asked for.
-    """
-    needs = signals_of(selector)
-    layers = list(range(depth))
-    if needs & FROM_PREVIOUS_LAYER:
-        layers = [at for at in layers if at - 1 in readable]
-    if needs & FROM_NEXT_LAYER:
-        layers = [at for at in layers if at in readable]
-    return layers
-
-
-def _placed(name: str, stage: Stage, layer: int, depth: int, readable: Collection[int]) -> int:
-    """The stage's layer, or the next one that has its signals where the stage names no number.
-
-    Args:
-        layer: as resolved.
-        readable: layers whose attention and values can be asked for.
-
-    Raises:
-        ValueError: a numbered layer lacks them, or every layer from there on does.
-    """
-    able = offering(stage.selector, depth, readable)
-    if len(readable) == depth or layer >= depth or layer in able:
-        return layer
-    needs = signals_of(stage.selector)
-    later = [at for at in able if at > layer]
-    if later and not isinstance(stage.layer, int):
-        return later[0]
-    asked = ", ".join(sorted(needs & (FROM_PREVIOUS_LAYER | FROM_NEXT_LAYER)))
-    raise ValueError(
-        f"stages.{name}.layer is {layer}, but its selector needs {asked}, and only the layers "
-        f"{', '.join(map(str, readable))} of this model have full attention (its other layers keep "
-        f"a state or a window): choose one of {', '.join(map(str, able)) or 'no layer at all'}"
-    )
 
 
 def _shares_of_input(stages: Sequence[BoundStage]) -> list[float | None]:

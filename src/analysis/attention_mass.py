@@ -12,7 +12,8 @@ from torch import Tensor
 from ..policy import PruningPolicy, Stage
 from ..selectors import Selector, signals_of
 from ..selectors.base import mask_of
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 
 ASKING = ("last", "question")
 """The last prompt token, and the mean over the text after the image."""

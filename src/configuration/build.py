@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .explain import explain
 from .hydra_app import COMPOSING, own_hydra
 from .settings import check_settings
-from .swaps import named_by_swaps
+from .swaps import add_coordinates, named_by_swaps
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -64,11 +65,13 @@ def completed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     policy = cfg.get("policy")
     if policy is not None and "name" in policy:
         policy.name = named_by_swaps(str(policy.name), policy.get("stages") or (), overrides)
+        if cfg.get("ivc") or policy.get("ivc"):
+            add_coordinates(policy, overrides)
     return cfg
 
 
 def compose_policy(
-    name: str, overrides: Sequence[str] = (), family: str | None = None
+    name: str, overrides: Sequence[str] = (), family: str | None = None, ivc: bool = False
 ) -> PruningPolicy:
     """The policy `conf/policy/<name>.yaml`, with overrides such as "stages.select.layer=3".
 
@@ -78,6 +81,7 @@ def compose_policy(
         overrides: paths are relative to the policy; a selector is swapped by
             "selector@stages.select.selector=random".
         family: name of a model family; it must be a supported one.
+        ivc: add the implicit visual coordinates.
 
     Raises:
         ValueError: unknown name, override or family, or a value that a component refuses.
@@ -85,6 +89,8 @@ def compose_policy(
     settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
+    if ivc:
+        settings.append("ivc=true")
     with COMPOSING:
         return deepcopy(_composed_policy(tuple(settings)))
 
@@ -132,15 +138,39 @@ def build_judge(cfg: DictConfig) -> Judge:
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's Trainer; impossible devices raise ValueError."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    return plan_trainer(cfg).build(callbacks)
 
+
+def plan_trainer(cfg: DictConfig) -> TrainerPlan:
+    """How the Trainer will be made; a GPU that is not there raises ValueError now."""
     check_accelerator(cfg)
-    make_trainer = _build(cfg, "trainer", _partial_=True)
-    try:
-        trainer: Trainer = make_trainer(callbacks=callbacks)
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {error}") from error
-    return trainer
+    make = _build(cfg, "trainer", _partial_=True)
+    return TrainerPlan(make, make.keywords.get("devices"))
+
+
+@dataclass(frozen=True)
+class TrainerPlan:
+    """Lightning's Trainer with its settings, but for callbacks.
+
+    Attributes:
+        devices: `trainer.devices`.
+    """
+
+    make: Callable[..., Trainer]
+    devices: object
+
+    def on(self, devices: object) -> TrainerPlan:
+        """The same on other devices."""
+        return TrainerPlan(partial(self.make, devices=devices), devices)
+
+    def build(self, callbacks: list[Callback]) -> Trainer:
+        """The Trainer; impossible devices raise ValueError."""
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        try:
+            return self.make(callbacks=callbacks)
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
 
 
 def check_accelerator(cfg: DictConfig) -> None:

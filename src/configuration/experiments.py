@@ -12,6 +12,7 @@ from omegaconf.errors import ValidationError
 
 from .command_line import CommandLine, choices_of, read, values_of
 from .data_groups import data_groups
+from .policy_lists import with_policies_swept
 from .sweep import AXES, Sweep, settings_of, sweeps_of
 
 EXPERIMENT = "experiment"
@@ -27,7 +28,8 @@ def commands_of(arguments: Sequence[str]) -> list[list[str]]:
     Raises:
         ValueError: they cannot be read, or stand for runs that they would not start.
     """
-    return [expand_groups(command) for command in expand_experiment(arguments)]
+    given = with_policies_swept(arguments)
+    return [expand_groups(command) for command in expand_experiment(given)]
 
 
 def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:

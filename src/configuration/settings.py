@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..checks import check_at_least, check_choice, check_share
 from ..models.attention_names import ATTENTIONS
+from .waiting import SWEEPS
 
 Check = Callable[[str, object], None]
 
@@ -30,6 +31,15 @@ def _seed(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value}: it must be at most {LARGEST_SEED}")
 
 
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}: it must be true or false")
+
+
+def _sweep(name: str, value: object) -> None:
+    check_choice(name, value, SWEEPS)
+
+
 def _attention(name: str, value: object) -> None:
     check_choice(name, value, ATTENTIONS)
 
@@ -40,12 +50,15 @@ NEEDED: dict[str, Check] = {
     "num_workers": _whole(0),
     "overlays": _whole(0),
     "attention": _attention,
+    "ivc": _flag,
+    "sweep": _sweep,
 }
 OPTIONAL: dict[str, Check] = {
     "threads": _whole(1),
     "data.limit": _whole(1),
     "data.subset_seed": _whole(0),
     "policy.average_tokens": check_share,
+    "policy.ivc": _flag,
     "model.max_new_tokens": _whole(1),
     "model.selection_layer": _whole(0),
 }

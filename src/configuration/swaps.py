@@ -1,9 +1,11 @@
-"""The name of a policy that another selector was put into."""
+"""The name of a policy that something was put into: another selector, or the coordinates."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+from omegaconf import DictConfig, open_dict
 
 NAMED = re.compile(r"\+{0,2}policy\.name=")
 SWAP = re.compile(
@@ -14,6 +16,9 @@ OWN_CLASS = re.compile(
     r"\+{0,2}policy\.stages\.(?P<stage>[^.=]+)\.selector(?P<part>\.[^=]+)?\._target_=(?P<name>.+)"
 )
 """The override that names another class for a selector, or for a part of it."""
+WITH_IVC = " + IVC"
+"""How the name of a policy with the coordinates ends: it is a method of its own."""
+POSITIONS = re.compile(r"\+{0,2}policy\.positions=")
 
 
 def named_by_swaps(policy: str, stages: Iterable[str], overrides: Iterable[str]) -> str:
@@ -30,6 +35,8 @@ def named_by_swaps(policy: str, stages: Iterable[str], overrides: Iterable[str])
         overrides: such as "selector@policy.stages.select.selector=border".
     """
     given = list(overrides)
+    if policy.endswith(WITH_IVC):
+        return named_by_swaps(policy.removesuffix(WITH_IVC), stages, given) + WITH_IVC
     swaps = _swaps(given)
     if not swaps or any(NAMED.match(override) for override in given):
         return policy
@@ -38,6 +45,21 @@ def named_by_swaps(policy: str, stages: Iterable[str], overrides: Iterable[str])
         return policy if policy.startswith(start) else start + policy
     end = " with " + ", ".join(f"{place}={name}" for place, name in swaps.items())
     return policy if policy.endswith(end) else policy + end
+
+
+def add_coordinates(policy: DictConfig, overrides: Iterable[str]) -> None:
+    """What `ivc=true` makes of the configuration of a policy, in place; twice adds nothing.
+
+    It is named "fastv + IVC", unless an override names it. Its positions stay what they are, also
+    where the method would number them anew: only there are coordinates coordinates.
+    """
+    given = list(overrides)
+    with open_dict(policy):
+        policy.ivc = True
+        if policy.get("stages") and not any(POSITIONS.match(override) for override in given):
+            policy.positions = "keep"
+    if not policy.name.endswith(WITH_IVC) and not any(NAMED.match(o) for o in given):
+        policy.name += WITH_IVC
 
 
 def _swaps(overrides: Iterable[str]) -> dict[str, str]:

@@ -41,6 +41,8 @@ def _choice(cell: Any, choices: Sequence[str]) -> list[str]:
     text = without_junk(text_of(cell, "answer")).strip()
     if not text or text not in options:
         raise ValueError(f"the answer {text!r} is none of the options {list(choices)}")
+    if options.count(text) > 1:
+        raise ValueError(f"the answer {text!r} is several of the options {list(choices)}")
     return [letter_of(options.index(text), choices)]
 
 

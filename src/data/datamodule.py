@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import datasets
 from lightning import LightningDataModule
@@ -89,6 +91,12 @@ class PredictData(LightningDataModule):
         chosen = choose_subset(samples["id"], self.limit, self.subset_seed)
         self._selected = samples.select(chosen)
 
+    def for_another_run(self) -> Self:
+        """The same selected samples, none of them finished."""
+        other = copy.copy(self)
+        other.finished = frozenset()
+        return other
+
     def refuse(self, reasons: Mapping[str, str]) -> None:
         """Makes error rows of selected samples that cannot be scored: by id, why."""
         if not reasons:
@@ -141,9 +149,13 @@ class PredictData(LightningDataModule):
         return sum(sample_id not in self.finished for sample_id in self.ids)
 
     def predict_dataloader(self) -> DataLoader[list[Row]]:
+        return self.dataloader_without(self.finished)
+
+    def dataloader_without(self, finished: frozenset[str]) -> DataLoader[list[Row]]:
+        """Batches of the selected samples that are not among these ids."""
         ids = self.ids
         batches = [
-            [i for i in batch if ids[i] not in self.finished]
+            [i for i in batch if ids[i] not in finished]
             for batch in compose_batches(self._sequence_lengths(), self.batch_size)
         ]
         batches = [batch for batch in batches if batch]

@@ -15,11 +15,14 @@ log = logging.getLogger(__name__)
 def header_of(file: Path, separator: str, encoding: str) -> list[str]:
     """The names of the columns; one without a name, such as pandas' index, gets pandas' own.
 
+    Returns:
+        no names where the file holds nothing.
+
     Raises:
-        ValueError: there are none, or two have the same name.
+        ValueError: it names none of its columns, or two have the same name.
     """
     header = next(_records(file, separator, encoding), (1, []))[1]
-    if not any(name.strip() for name in header):
+    if header and not any(name.strip() for name in header):
         raise ValueError("its first line names no columns")
     names = [name if name.strip() else f"Unnamed: {i}" for i, name in enumerate(header)]
     if repeated := sorted({name for name in names if names.count(name) > 1}):

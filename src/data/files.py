@@ -10,12 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DownloadConfig, DownloadManager, load_dataset
+from datasets import Dataset, DownloadConfig, DownloadManager
 
+from ..checks import one_line
 from .adapters import Row, cell_of
 from .cells import parse_list, stamp_of
 from .image_cells import decode_base64, image_in
 from .image_folders import folder_table
+from .parquet_files import parquet_table
 from .pictures import ENCODED
 from .tables import TableSource
 from .text_files import SEPARATORS, delimited_table, json_table
@@ -54,6 +56,10 @@ class FileSource(TableSource):
     def _ending(self) -> str:
         return Path(self.path).suffix.removeprefix(".").lower()
 
+    @property
+    def place(self) -> str:
+        return f"data.path is {self.path!r}"
+
     def stamp(self) -> str:
         return stamp_of(Path(self.path).expanduser())
 
@@ -64,13 +70,25 @@ class FileSource(TableSource):
             return self._load(file, cache_dir / "datasets")
         # What a reader raises is its own affair, and wrapped by `datasets`; no row can be told.
         except Exception as error:
+            cause = error.__cause__ or error
             if isinstance(error.__cause__, OSError):  # a full disk, not this file
                 raise
-            problem = " ".join(str(error.__cause__ or error).split())
             raise ValueError(
                 f"{file}, the table of {self.name!r}, cannot be read as {self._ending or 'images'} "
-                f"({problem}): repair the file"
+                f"({one_line(cause)}): {self._remedy(file, cause)}"
             ) from error
+
+    def _remedy(self, file: Path, cause: BaseException) -> str:
+        """What helps where the table cannot be read."""
+        if "://" in self.path:
+            return f"delete {file} to download it again"
+        if file.is_dir():
+            return (
+                "images need a whole metadata.csv or metadata.jsonl beside them, which names them"
+            )
+        if isinstance(cause, UnicodeDecodeError):
+            return "save the file in UTF-8"
+        return "replace the file by a whole one" if self._ending == "parquet" else "repair the file"
 
     def _load(self, file: Path, cache_dir: Path) -> Dataset:
         if file.is_dir():
@@ -78,8 +96,7 @@ class FileSource(TableSource):
         if self._ending in SEPARATORS:
             return delimited_table(file, SEPARATORS[self._ending], cache_dir)
         if self._ending == "parquet":
-            options = {"split": "train", "cache_dir": str(cache_dir)}
-            return load_dataset("parquet", data_files=str(file), **options)
+            return parquet_table(file, cache_dir)
         return json_table(file, cache_dir)
 
     def _fetch(self, cache_dir: Path) -> Path:
@@ -97,8 +114,8 @@ class FileSource(TableSource):
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
                 f"data {self.name!r} cannot be downloaded from {self.path} "
-                f"({' '.join(str(error).split())}): check the network, or download it yourself and "
-                "name the file with data.path"
+                f"({one_line(error.__cause__ or error)}): check the network, or download it "
+                "yourself and name the file with data.path"
             ) from error
 
     def _check_md5(self, file: Path) -> None:

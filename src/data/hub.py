@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset, load_dataset_builder
 
+from ..checks import one_line
 from .cells import stamp_of
 from .hub_access import without_waiting
-from .hub_files import concatenate, is_textual, read_textual
+from .hub_files import is_textual, read_textual
+from .image_folders import WithoutTableError
+from .joined import concatenate
 from .tables import TableSource
 from .texts import as_list
 
@@ -47,26 +51,30 @@ class HubSource(TableSource):
         if isinstance(self.config, list) and isinstance(self.data_files, list):
             raise ValueError("data.config and data.data_files are both lists: only one can be")
 
+    @property
+    def place(self) -> str:
+        return f"data.split is {self.split!r} of {' or '.join(self.hub_ids)}"
+
     def stamp(self) -> str:
         return "".join(stamp_of(Path(hub_id)) for hub_id in self.hub_ids)
 
     def read(self, cache_dir: Path) -> Dataset:
         # `datasets` keeps what it read of a local folder by its path alone.
         own_cache = str(cache_dir / "datasets" / self.stamp())
-        problems = []
+        problems, answered = [], True
         for hub_id in self.hub_ids:
-            try:
-                with without_waiting(hub_id, self.revision):
+            with without_waiting(hub_id, self.revision) as answers:
+                try:
                     return self._read_parts(hub_id, own_cache)
-            # Repositories move and vanish, hosts and networks fail in ways of their own, and what
-            # one copy lacks another may have.
-            except Exception as error:
-                cause = error.__cause__ or error
-                text = " ".join(str(cause).split())
-                problems.append(f"{hub_id}: {type(cause).__name__}: {text}")
+                # Repositories move and vanish, hosts and networks fail in ways of their own, and
+                # what one copy lacks another may have.
+                except Exception as error:
+                    problems.append(f"{hub_id}: {_problem(error, answers)}")
+                    answered &= answers and not isinstance(error, ConnectionError)
+        wrong = "data.split, data.config or data.data_files" if answered else "the network"
         raise FileNotFoundError(
-            f"data {self.name!r} cannot be loaded ({'; '.join(problems)}): check the network, or "
-            "name a copy with data.hub_ids=[organisation/dataset], which may be a local folder"
+            f"data {self.name!r} cannot be loaded ({'; '.join(problems)}): check {wrong}, or name "
+            "a copy with data.hub_ids=[organisation/dataset], which may be a local folder"
         )
 
     def _read_parts(self, hub_id: str, cache_dir: str) -> Dataset:
@@ -92,9 +100,18 @@ class HubSource(TableSource):
             **({} if file is None else {"data_files": file}),
         )
         if is_textual(builder):
-            return read_textual(builder, self.split, Path(cache_dir))
+            with suppress(WithoutTableError):
+                return read_textual(builder, self.split, Path(cache_dir))
         builder.download_and_prepare()
         part = builder.as_dataset(split=self.split)
         if not isinstance(part, Dataset):
             raise ValueError(f"data.split is {self.split!r}, which names no table")
         return part
+
+
+def _problem(error: Exception, answers: bool) -> str:
+    """Why a repository cannot be read."""
+    if not answers and isinstance(error, ConnectionError):  # that it is offline, `datasets` says
+        return "the hub does not answer, and there is no copy in the cache"
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {one_line(cause)}"

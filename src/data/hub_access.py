@@ -14,19 +14,22 @@ TIMEOUT = 10.0  # seconds
 
 
 @contextmanager
-def without_waiting(hub_id: str, revision: str | None) -> Iterator[None]:
+def without_waiting(hub_id: str, revision: str | None) -> Iterator[bool]:
     """Within, `datasets` takes `hub_id` from its cache or fails, where the hub does not answer.
 
     By itself it would try each file for half a minute.
 
     Args:
         hub_id: a repository, or a folder, for which nobody is asked.
+
+    Yields:
+        False where the hub was asked and did not answer.
     """
     own = datasets.config.HF_HUB_OFFLINE
     is_there = Path(hub_id).is_dir() or own or _answers(hub_id, revision)
     datasets.config.HF_HUB_OFFLINE = own or not is_there
     try:
-        yield
+        yield is_there
     finally:
         datasets.config.HF_HUB_OFFLINE = own
 

@@ -14,10 +14,16 @@ from datasets import (
     DownloadConfig,
     DownloadManager,
     ReadInstruction,
-    concatenate_datasets,
 )
 
-from .image_folders import METADATA, METADATA_ENDINGS, table_of_images
+from .image_folders import (
+    METADATA,
+    METADATA_ENDINGS,
+    is_archive,
+    table_of_archives,
+    table_of_images,
+)
+from .joined import concatenate
 from .text_files import delimited_table, json_table
 
 _ALWAYS = frozenset({"name", "version", "data_dir", "data_files", "description", "features"})
@@ -34,14 +40,16 @@ _READ = {
 def is_textual(builder: DatasetBuilder) -> bool:
     """Whether a builder would read csv or json files, with no setting that is not known here.
 
-    Folders of images count where each split has one such file that lies above all images.
+    Folders of images count where each split has one such file that lies above all images, or
+    archives alone, which may have it inside.
     """
     own = _READ.get(_module(builder))
     if own is None or builder.config.features is not None:
         return False
     usual = type(builder.config)()
     if _module(builder) == "imagefolder" and not all(
-        _metadata_above(files) for files in (builder.config.data_files or {}).values()
+        _metadata_above(files) or all(map(is_archive, files))
+        for files in (builder.config.data_files or {}).values()
     ):
         return False
     return all(
@@ -59,6 +67,7 @@ def read_textual(builder: DatasetBuilder, split: str, cache_dir: Path) -> Datase
     """A split of a builder for which `is_textual` holds, such as "test" or "val+test[:10]".
 
     Raises:
+        WithoutTableError: archives of images have no table inside.
         ValueError: there is no such split.
     """
     files = {str(name): files for name, files in (builder.config.data_files or {}).items()}
@@ -84,6 +93,8 @@ def _read(builder: DatasetBuilder, addresses: Sequence[str], cache_dir: Path) ->
         download_config=DownloadConfig(cache_dir=str(cache_dir / "downloads"))
     )
     if _module(builder) == "imagefolder":
+        if all(map(is_archive, addresses)):
+            return table_of_archives(manager.download_and_extract(list(addresses)), cache_dir)
         return _read_images(addresses, manager.download(list(addresses)), cache_dir)
     places = manager.download_and_extract(list(addresses))
     files = [Path(file) for file in manager.iter_files(places)]
@@ -100,11 +111,7 @@ def _metadata_above(addresses: Sequence[str]) -> str | None:
         return None
     folder = tables[0].rpartition("/")[0] + "/"
     beside = all(address.startswith(folder) for address in addresses)
-    return tables[0] if beside and not any(map(_is_archive, addresses)) else None
-
-
-def _is_archive(address: str) -> bool:
-    return address.lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".xz", ".bz2", ".zst"))
+    return tables[0] if beside and not any(map(is_archive, addresses)) else None
 
 
 def _read_images(addresses: Sequence[str], places: Sequence[str], cache_dir: Path) -> Dataset:
@@ -122,17 +129,3 @@ def _read_images(addresses: Sequence[str], places: Sequence[str], cache_dir: Pat
 
     file = Path(downloaded[table])
     return table_of_images(file, PurePosixPath(table).suffix, place, cache_dir)
-
-
-def concatenate(parts: Sequence[Dataset]) -> Dataset:
-    """Tables one after the other, with all columns of any of them."""
-    if len(parts) == 1:
-        return parts[0]
-    features = {name: feature for part in parts for name, feature in part.features.items()}
-    aligned = []
-    for part in parts:
-        for name, feature in features.items():
-            if name not in part.column_names:
-                part = part.add_column(name, [None] * len(part), feature=feature)
-        aligned.append(part)
-    return concatenate_datasets(aligned)

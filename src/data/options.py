@@ -8,7 +8,7 @@ from typing import Any
 
 from .cells import parse_list
 from .structures import scalars_of, text_of
-from .texts import as_list, as_text, is_missing, without_junk
+from .texts import as_list, as_text, is_missing, shortened, without_junk
 
 
 def letter_of(index: int, choices: Sequence[str]) -> str:
@@ -22,19 +22,36 @@ def options_of(cell: Any, columns: str | Sequence[str] | None) -> list[str]:
     """The texts of the options, "" for a missing one.
 
     Args:
-        cell: of one column, a list, a list written as text, a struct by letter such as
-            `{"A": "red", "B": "green"}`, or one with `label` and `text`; of several columns, the
-            list of their cells.
+        cell: of one column, a list, a struct by letter such as `{"A": "red", "B": "green"}`, one
+            with `label` and `text`, or any of these written as text; of several columns, the list
+            of their cells.
         columns: that `cell` is from.
 
     Raises:
-        ValueError: an option is no text, or the letters of a struct are none.
+        ValueError: an option is no text, the letters of a struct are none, or all options are in
+            one text.
     """
     if isinstance(columns, str):
-        cell = _options_of_struct(cell) if isinstance(cell, dict) else parse_list(cell)
+        cell = _undressed(cell)
+        cell = _options_of_struct(cell) if isinstance(cell, dict) else as_list(cell)
     options = as_list(cell)
     _check_labels([option.get("label") for option in options if isinstance(option, dict)])
     return [without_junk(text_of(option, "choices")) for option in options]
+
+
+def _undressed(cell: Any) -> Any:
+    """A list or a struct, out of the text that it was written as."""
+    if not isinstance(cell, str) or not cell.strip():
+        return cell
+    if cell.lstrip().startswith("{"):
+        return parse_list(f"[{cell}]")[0]
+    members = parse_list(cell)
+    if members == [cell]:
+        raise ValueError(
+            f"the options are the one text {shortened(cell)}: name a column for each, or write "
+            "them as a list"
+        )
+    return members
 
 
 def _options_of_struct(cell: dict[str, Any]) -> list[Any]:

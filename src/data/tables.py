@@ -102,6 +102,11 @@ class TableSource(ABC):
             ValueError, FileNotFoundError: it cannot be had; one sentence says what to do.
         """
 
+    @property
+    def place(self) -> str:
+        """The setting that says where the table is, with its value, for messages."""
+        return f"data.name is {self.name!r}"
+
     def stamp(self) -> str:
         """Changes when the table itself may have changed; "" where that cannot be seen."""
         return ""
@@ -143,7 +148,8 @@ class TableSource(ABC):
         table = self.read(cache_dir)
         if not len(table):
             raise ValueError(
-                f"data {self.name!r} has no rows: name a file or a split that has some"
+                f"data {self.name!r} has no rows ({self.place}): name a file or a split that has "
+                "some"
             )
         if self.expected_rows not in (None, len(table)):
             raise ValueError(

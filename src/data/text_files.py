@@ -51,6 +51,8 @@ def delimited_table(file: Path, separator: str, cache_dir: Path) -> Dataset:
     """
     encoding = encoding_of(file)
     names = header_of(file, separator, encoding)
+    if not names:
+        return Dataset.from_dict({})
     return _stored(read_lines, names, cache_dir, file, separator=separator, encoding=encoding)
 
 

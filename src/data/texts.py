@@ -9,6 +9,7 @@ import datetime
 import math
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,17 @@ _UNSEEN = dict.fromkeys(map(ord, JUNK))
 
 class NoTextError(ValueError):
     """A cell holds something else than the text that is asked for."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A cell of a table that no value of Python stands for, such as a date in the year 20000.
+
+    Attributes:
+        reason: what the table's reader says of it.
+    """
+
+    reason: str
 
 
 def shortened(cell: Any) -> str:
@@ -74,6 +86,8 @@ def as_text(cell: Any) -> str:
         return _of_bytes(bytes(cell))
     if isinstance(cell, uuid.UUID):
         return str(cell)
+    if isinstance(cell, Unreadable):
+        raise NoTextError(f"the cell cannot be read ({cell.reason})")
     raise NoTextError(f"{shortened(cell)} is {_kind(cell)}, where a text is expected")
 
 

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..models.base import Family
 from ..models.token_rules import holds_tokens
-from ..pruning.cache_names import given_cache
+from ..pruning.caches.names import given_cache
 from .clocks import Amount, Clock, Mark
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cache
 
 from ..report.paper.published import load_table
+from ..runs.read import VANILLA
 
 SETTING = "Qwen2.5-VL-7B, RefCOCO testA, 8 x A100 40 GB"
 """What Tab. 3 was measured on; batch size, attention and software are not stated."""
 
 MODEL = "qwen2_5_vl_7b"
-VANILLA = "none"
 
 
 @cache

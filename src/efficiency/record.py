@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from .. import __version__
+from ..runs.environment import timing_environment
 from .plots import draw_share, draw_time
 from .result import Cell
 from .tables import tables_of
@@ -30,7 +26,7 @@ def facts_of(name: str, loaded: Any, protocol: Mapping[str, Any]) -> dict[str, A
     """Model, machine, versions and protocol."""
     return {
         "model": _model_facts(name, loaded),
-        "environment": environment(loaded.device),
+        "environment": timing_environment(loaded.device),
         "protocol": dict(protocol),
     }
 
@@ -43,30 +39,6 @@ def _model_facts(name: str, loaded: Any) -> dict[str, Any]:
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "attention": loaded.config._attn_implementation,
     }
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Machine and versions."""
-    on_gpu = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
-        "cpu_threads": torch.get_num_threads(),
-        "ivcprune": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "transformers")},
-        "cuda": torch.version.cuda if on_gpu else None,
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _processor() -> str:
-    """The CPU as Linux names it; elsewhere what Python knows, with what PyTorch uses of it."""
-    name = platform.processor()
-    if (listing := Path("/proc/cpuinfo")).exists():
-        lines = listing.read_text("utf-8", errors="replace").splitlines()
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = models[0] if models else name
-    return f"{name or 'CPU'} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def write(folder: Path, facts: Mapping[str, Any], cells: Sequence[Cell]) -> None:

@@ -32,11 +32,15 @@ class PolicyResult:
     Attributes:
         layers: 0-based decoder layer of each stage.
         readings: one for each round.
+        policy: its name, where that of the result also tells a share.
+        asked_average_tokens: the share that it was brought to.
     """
 
     layers: Mapping[str, int]
     count: Count
     readings: Sequence[Reading]
+    policy: str = ""
+    asked_average_tokens: float | None = None
 
     def series(self, field: str) -> list[float]:
         """A field of `Reading`, round by round; empty where it does not exist."""
@@ -130,6 +134,8 @@ class Cell:
         )
         ratios = ("prefill_ms", "language_ms", "decode_ms", "total_ms")
         return {
+            "policy": result.policy or name,
+            "asked_average_tokens": result.asked_average_tokens,
             "layers": dict(result.layers),
             "average_tokens": result.count.average_tokens,
             "kv_bytes_per_sample": self.kv_bytes(name),

@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+
+from ..configuration.build import TrainerPlan
 
 FREE = "free"
 """Value of `trainer.devices`: the job takes a GPU that no other such job of this user has."""
@@ -22,14 +23,14 @@ PATIENCE = 1.0
 
 
 @contextmanager
-def assigned(cfg: DictConfig) -> Iterator[DictConfig]:
-    """The configuration with `trainer.devices=free` replaced by a GPU, held until the block ends.
+def assigned(trainer: TrainerPlan) -> Iterator[TrainerPlan]:
+    """The trainer with `trainer.devices=free` replaced by a GPU, held until the block ends.
 
     Raises:
         ValueError: there is no GPU.
     """
-    if cfg.trainer.devices != FREE:
-        yield cfg
+    if trainer.devices != FREE:
+        yield trainer
         return
     names = gpu_names(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if not names:
@@ -38,7 +39,7 @@ def assigned(cfg: DictConfig) -> Iterator[DictConfig]:
         )
     folder = Path(tempfile.gettempdir()) / f"ivcprune-gpus-{os.getuid()}"
     with held(names, folder) as index:
-        yield OmegaConf.merge(cfg, {"trainer": {"devices": [index]}})  # type: ignore[misc]
+        yield trainer.on([index])
 
 
 def gpu_names(count: int, visible: str | None) -> list[str]:

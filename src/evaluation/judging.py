@@ -18,8 +18,7 @@ from ..judge import Case, Judge, Verdict
 from ..judge.rubrics import RUBRICS
 from ..metrics.replies import final_part
 from ..metrics.scoring import OPEN_ANSWER
-from ..runs.judgement import Judgement
-from ..runs.samples import SampleRow
+from ..runs.schema import Judgement, SampleRow
 
 COLUMNS = ["id", "group_id", "question", "choices", "answers", "metadata"]
 CIRCULAR = "circular"
@@ -51,7 +50,12 @@ def settle(
         for row, verdict in zip(open_rows, verdicts, strict=True)
         if verdict is not None
     }
-    judgement = Judgement(judge.name, len(open_rows), len(decided), obstacle)
+    judgement: Judgement = {
+        "name": judge.name,
+        "cases": len(open_rows),
+        "settled": len(decided),
+        "obstacle": obstacle,
+    }
     return [decided.get(row.sample_id, row) for row in rows], judgement
 
 

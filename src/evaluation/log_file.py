@@ -38,3 +38,9 @@ def log_file(run_dir: RunDirectory) -> Iterator[None]:
         package.removeHandler(handler)
         with suppress(OSError):  # of a full disk, which must not hide why the run stopped
             handler.close()
+
+
+def log_stop(run_dir: RunDirectory, error: Exception) -> None:
+    """The traceback of what stopped one run of several goes to its own `log.txt`."""
+    with suppress(type(error), OSError), log_file(run_dir):
+        raise error

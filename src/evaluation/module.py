@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..pruning.statistics import PrefillStatistics
-from ..runs.samples import SampleRow
+from ..runs.schema import SampleRow
 from .predictions import Overlay, Predictions
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,10 @@ class PredictModule(LightningModule):
             if self.global_rank == 0:
                 self._tell_decoding()
 
+    def use_model_of(self, other: PredictModule) -> None:
+        """Answers with the model that another module has loaded."""
+        self.__dict__["model"] = other.model
+
     def _tell_decoding(self) -> None:
         """Says what of the checkpoint's generation configuration counts, and what does not."""
         own = self.model.generation_config  # type: ignore[union-attr]
@@ -88,27 +93,26 @@ class PredictModule(LightningModule):
             log.info("the checkpoint's generation_config is not followed: %s; see generation", told)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predictions:
-        try:
-            return self._predict(batch)
-        except (Exception, SystemExit) as error:
-            if isinstance(error, SystemExit) and error.code:  # somebody ends this process
-                raise
-            # Of a selector, say. StopIteration would end the loop, and exit() the run, as if done.
-            raise PredictionError(_failure_of(batch, error)) from error
+        return naming_samples(batch, partial(self.predict, batch))
 
-    def _predict(self, batch: Batch) -> Predictions:
+    def predict(self, batch: Batch) -> Predictions:
         """Answers the batch; where memory does not suffice, one half after the other."""
-        predictions = Predictions([self._failed(failure) for failure in batch.failures], [])
-        if not batch.samples:
-            return predictions
         try:
-            answered = self._answer(batch)
+            return self.predict_at_once(batch)
         except torch.OutOfMemoryError as error:
             shortage = one_line(error)
-        else:
-            return answered + predictions
         # Outside of the handler: the exception holds the tensors of the failed attempt.
-        return self._with_less_memory(batch, shortage) + predictions
+        failed = Predictions([self._failed(failure) for failure in batch.failures], [])
+        return self._with_less_memory(batch, shortage) + failed
+
+    def predict_at_once(self, batch: Batch) -> Predictions:
+        """Answers the batch as a whole.
+
+        Raises:
+            torch.OutOfMemoryError: memory does not suffice for that.
+        """
+        predictions = Predictions([self._failed(failure) for failure in batch.failures], [])
+        return self._answer(batch) + predictions if batch.samples else predictions
 
     def _with_less_memory(self, batch: Batch, shortage: str) -> Predictions:
         """The batch in two halves; a sample that does not fit alone has failed."""
@@ -126,7 +130,7 @@ class PredictModule(LightningModule):
         )
         collate, device = self._data.collate, batch.inputs["input_ids"].device
         halves = (batch.samples[: (n + 1) // 2], batch.samples[(n + 1) // 2 :])
-        first, second = (self._predict(collate.encode(half).to(device)) for half in halves)
+        first, second = (self.predict(collate.encode(half).to(device)) for half in halves)
         return first + second
 
     @property
@@ -227,6 +231,25 @@ class PredictModule(LightningModule):
             }
             overlays.append(Overlay(sample.id, sample.images[0], entry))
         return overlays
+
+
+def naming_samples(batch: Batch, answer: Callable[[], Predictions]) -> Predictions:
+    """What `answer` returns; whatever it raises names the samples of the batch.
+
+    No context manager: those of contextlib let a StopIteration through that became the cause of a
+    RuntimeError.
+
+    Raises:
+        PredictionError: also for what would end the loop (StopIteration) or the run (exit()) as if
+            it were done.
+        SystemExit: somebody ends this process.
+    """
+    try:
+        return answer()
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code:
+            raise
+        raise PredictionError(_failure_of(batch, error)) from error
 
 
 def _failure_of(batch: Batch, error: BaseException) -> str:

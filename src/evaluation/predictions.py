@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..runs.samples import SampleRow
+from ..runs.schema import SampleRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,29 @@
-"""Everything that can go wrong before weights are loaded."""
+"""Everything that can go wrong before weights are loaded, and all that is read of `cfg`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from omegaconf import DictConfig
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning import seed_everything
+from omegaconf import DictConfig, OmegaConf
 from transformers import ProcessorMixin
 
 from ..api import resolve_layers
 from ..checks import check_at_least
 from ..configuration.build import (
+    TrainerPlan,
     build_decoding,
     build_judge,
     build_logger,
     build_model_spec,
     build_policy,
     build_source,
+    plan_trainer,
 )
 from ..configuration.experiments import check_expanded
 from ..data.datamodule import PredictData
@@ -31,31 +38,71 @@ from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.loggers import RunLogger
 from ..runs.directory import RunDirectory
-from ..runs.key import as_file_name, run_key
+from ..runs.key import as_file_name, code_of_run, run_key
 from ..runs.results import scored_samples
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of a run, each checked.
+    """The parts of a run, each checked: all that later steps need of the configuration.
 
     Attributes:
         layers: the layer of each stage in this model.
+        attention: the implementation of attention.
+        trainer: makes the Trainer.
         parser: how answers are read, `data.parser`.
         metrics: how scores are put together, `data.metrics`.
+        shown: ids of the samples that get a picture.
+        cache_dir: where replies of a judge are kept.
+        origin: what the results come from.
     """
 
     policy: PruningPolicy
     layers: dict[str, int]
     spec: ModelSpec
+    attention: str
     decoding: Decoding
     processor: ProcessorMixin
     data: PredictData
+    trainer: TrainerPlan
     logger: RunLogger
     judge: Judge
     parser: str
     metrics: str
+    shown: list[str]
+    cache_dir: Path
+    origin: Origin
     run_dir: RunDirectory
+
+    @property
+    def label(self) -> str:
+        """What the run is called while it goes on."""
+        return f"{self.policy.name} · {self.spec.name} · {self.data.source.name}"
+
+    def called_by(self, overrides: Sequence[str]) -> Plan:
+        """The same plan, of a command line that set this."""
+        return replace(self, origin=replace(self.origin, overrides=list(overrides)))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run notes of where its results come from.
+
+    Attributes:
+        config: the resolved configuration, as YAML.
+        overrides: what the command line set.
+        weights: their fingerprint.
+        code: a digest of every module that results depend on.
+    """
+
+    config: str
+    overrides: list[str]
+    weights: str
+    code: dict[str, str]
+
+    def as_config(self) -> DictConfig:
+        """The configuration as it was noted."""
+        return cast(DictConfig, OmegaConf.create(self.config))
 
 
 def _check_family(cfg: DictConfig) -> None:
@@ -71,9 +118,13 @@ def _check_family(cfg: DictConfig) -> None:
 def prepare(cfg: DictConfig) -> Plan:
     """Instantiates and checks all parts but the model; the cheapest checks come first.
 
+    Seeds the random numbers of the process and sets its threads, which parts may depend on.
+
     Raises:
         ValueError, FileNotFoundError: the configuration cannot work; one sentence says why.
     """
+    settle_process(cfg)
+    trainer = plan_trainer(cfg)
     check_at_least("overlays", cfg.overlays, 0)
     if as_file_name(cfg.experiment_name) != cfg.experiment_name:
         raise ValueError(
@@ -89,13 +140,14 @@ def prepare(cfg: DictConfig) -> Plan:
     layers = resolve_layers(policy, spec)
     processor = spec.load_processor()
     prompts = for_benchmark(spec.prompts, source.name)
+    cache_dir = Path(cfg.paths.cache_dir).expanduser()
     data = PredictData(
         source=source,
         family=family_named(spec.family),
         processor=processor,
         prompts=prompts,
         batch_size=cfg.batch_size,
-        cache_dir=Path(cfg.paths.cache_dir).expanduser(),
+        cache_dir=cache_dir,
         limit=cfg.data.limit,
         subset_seed=cfg.data.subset_seed,
         num_workers=cfg.num_workers,
@@ -105,8 +157,68 @@ def prepare(cfg: DictConfig) -> Plan:
     parser, metrics = cfg.data.get("parser", DEFAULT_PARSER), cfg.data.get("metrics", MEAN)
     check_parser(parser, data.tasks)
     data.refuse(unscorable(metrics, scored_samples(data.selected)))
-    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
-    run_dir = RunDirectory(experiment / run_key(cfg, spec.fingerprint()))
+    weights = spec.fingerprint()
     return Plan(
-        policy, layers, spec, decoding, processor, data, logger, judge, parser, metrics, run_dir
+        policy=policy,
+        layers=layers,
+        spec=spec,
+        attention=cfg.attention,
+        decoding=decoding,
+        processor=processor,
+        data=data,
+        trainer=trainer,
+        logger=logger,
+        judge=judge,
+        parser=parser,
+        metrics=metrics,
+        shown=data.ids[: cfg.overlays],
+        cache_dir=cache_dir,
+        origin=_origin(cfg, weights),
+        run_dir=_run_dir(cfg, weights),
+    )
+
+
+def with_policy_of(cfg: DictConfig, plan: Plan) -> Plan:
+    """The plan of a configuration that differs from another one's in its policy alone.
+
+    What it has in common with `plan` is neither loaded nor checked again.
+
+    Raises:
+        ValueError: the policy cannot work.
+    """
+    policy, weights = build_policy(cfg), plan.origin.weights
+    return replace(
+        plan,
+        policy=policy,
+        layers=resolve_layers(policy, plan.spec),
+        data=plan.data.for_another_run(),
+        origin=_origin(cfg, weights),
+        run_dir=_run_dir(cfg, weights),
+    )
+
+
+def _run_dir(cfg: DictConfig, weights: str) -> RunDirectory:
+    experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
+    return RunDirectory(experiment / run_key(cfg, weights))
+
+
+def settle_process(cfg: DictConfig) -> None:
+    """Seeds the random numbers of this process and sets how many threads it has.
+
+    Raises:
+        ValueError: `threads` is out of range.
+    """
+    seed_everything(cfg.seed, verbose=False)
+    if cfg.threads is not None:
+        check_at_least("threads", cfg.threads, 1)
+        torch.set_num_threads(cfg.threads)
+
+
+def _origin(cfg: DictConfig, weights: str) -> Origin:
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return Origin(
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+        overrides=list(overrides),
+        weights=weights,
+        code=code_of_run(cfg),
     )

@@ -7,11 +7,29 @@ from dataclasses import replace
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from ..data.datamodule import PredictData
 from ..runs.directory import RunDirectory, new_status, now
 from .predictions import Predictions
+
+
+def progress_bar() -> Progress:
+    """A line for each run, with samples/s and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} samples/s, left:"),
+        TimeRemainingColumn(),
+    )
 
 
 class ProgressReport(Callback):
@@ -20,23 +38,25 @@ class ProgressReport(Callback):
     Several ranks take the batches in turn, so rank 0 reports its own progress for all.
     """
 
-    def __init__(self, run_dir: RunDirectory, label: str) -> None:
-        self._run_dir = run_dir
+    def __init__(
+        self, run_dir: RunDirectory, data: PredictData, label: str, bar: Progress | None = None
+    ) -> None:
+        """A report of one run.
+
+        Args:
+            bar: of several runs that one pass computes; None = a bar of its own.
+        """
+        self._run_dir, self._data = run_dir, data
         self._label = label
         self._status = new_status()
         self._seconds_before = 0.0
         self._started = 0.0
         self._computed = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.1f} samples/s, left:"),
-            TimeRemainingColumn(),
-        )
+        self._bar = progress_bar() if bar is None else bar
+        self._task: TaskID | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data: PredictData = trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data
         before = self._run_dir.read_status() or self._status
         self._seconds_before = before.seconds
         self._status = replace(
@@ -55,17 +75,21 @@ class ProgressReport(Callback):
         if trainer.is_global_zero:
             self._bar.start()
             total, done = self._status.total, self._status.done
-            self._bar.add_task(self._label, total=total, completed=done, rate=0.0)
+            self._task = self._bar.add_task(self._label, total=total, completed=done, rate=0.0)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any
     ) -> None:
-        predictions: Predictions = outputs
         if trainer.is_global_zero:
-            self._advance(predictions, trainer.world_size)
-            self._run_dir.write_status(self._status)
+            self.show(outputs, trainer.world_size)
+
+    def show(self, predictions: Predictions, world_size: int) -> None:
+        """What a batch came to, in `status.json` and on the terminal."""
+        self._advance(predictions, world_size)
+        self._run_dir.write_status(self._status)
+        if self._task is not None:
             rate = self._status.samples_per_second
-            self._bar.update(self._bar.task_ids[0], completed=self._status.done, rate=rate)
+            self._bar.update(self._task, completed=self._status.done, rate=rate)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

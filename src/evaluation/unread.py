@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..judge.rubrics import RUBRICS
 from ..metrics.replies import is_still_thinking
 from ..metrics.scoring import OPEN_ANSWER
-from ..runs.samples import SampleRow
+from ..runs.schema import SampleRow
 
 MOSTLY = 0.5
 """From which share of unread replies on a task's score says little of the model."""

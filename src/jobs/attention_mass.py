@@ -4,46 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from ..analysis.attention_mass import Mass, check_sets, probing_policy
-from ..analysis.plot import draw_densities
+from ..analysis.densities import Summary, draw_densities, summarise
 from ..api import prune, readable_layers
-from ..evaluation.preparation import prepare
+from ..evaluation.preparation import Plan, prepare
 from ..models.registry import family_of_model
 from ..selectors import Selector
 
 log = logging.getLogger(__name__)
 
-RESAMPLES = 2000
 UNIT = "average visual token of the sample = 1"
 """Of densities; `mass`, `visual` and `size` are shares in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Mean over samples, with the 95 % bootstrap interval of the density."""
-
-    layer: int
-    asking: str
-    tokens: str
-    n: int
-    size: float
-    mass: float
-    visual: float
-    density: float
-    low: float
-    high: float
 
 
 def run(cfg: DictConfig, sets: Mapping[str, Selector], output_dir: str) -> None:
@@ -58,9 +39,7 @@ def run(cfg: DictConfig, sets: Mapping[str, Selector], output_dir: str) -> None:
         TypeError, ValueError: a set is no selector by position, or the configuration cannot work.
     """
     check_sets(sets)
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
-    summaries = summarise(measure(cfg, sets))
+    summaries = summarise(measure(prepare(cfg), sets))
     folder = Path(output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps([asdict(summary) for summary in summaries], indent=1)
@@ -70,10 +49,9 @@ def run(cfg: DictConfig, sets: Mapping[str, Selector], output_dir: str) -> None:
     log.info("results: %s", folder)
 
 
-def measure(cfg: DictConfig, sets: Mapping[str, Selector]) -> list[Mass]:
+def measure(plan: Plan, sets: Mapping[str, Selector]) -> list[Mass]:
     """Runs the prompts of all samples once, without generating."""
-    plan = prepare(cfg)
-    model = plan.spec.load_model(attention=cfg.attention)
+    model = plan.spec.load_model(attention=plan.attention)
     layers = readable_layers(family_of_model(model), model.config)
     policy, found = probing_policy(sets, layers)
     with prune(model, policy) as run, torch.inference_mode():
@@ -82,37 +60,6 @@ def measure(cfg: DictConfig, sets: Mapping[str, Selector]) -> list[Mass]:
                 run.identify([sample.id for sample in batch.samples])
                 model(**batch.to(model.device).inputs)
     return found
-
-
-def summarise(masses: Sequence[Mass], seed: int = 0) -> list[Summary]:
-    """One summary for each layer, asking tokens and set; samples are resampled together."""
-    groups: dict[tuple[int, str, str], list[Mass]] = defaultdict(list)
-    for mass in masses:
-        groups[mass.layer, mass.asking, mass.tokens].append(mass)
-    summaries = []
-    for (layer, asking, tokens), group in groups.items():
-        density = np.array([mass.density for mass in group])
-        draws = np.random.default_rng(seed).integers(len(group), size=(RESAMPLES, len(group)))
-        low, high = np.quantile(density[draws].mean(axis=1), [0.025, 0.975])
-        summaries.append(
-            Summary(
-                layer=layer,
-                asking=asking,
-                tokens=tokens,
-                n=len(group),
-                size=_mean(group, "size"),
-                mass=_mean(group, "mass"),
-                visual=_mean(group, "visual"),
-                density=float(density.mean()),
-                low=float(low),
-                high=float(high),
-            )
-        )
-    return summaries
-
-
-def _mean(group: Sequence[Mass], name: str) -> float:
-    return float(np.mean([getattr(mass, name) for mass in group]))
 
 
 def _print(summaries: Sequence[Summary]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,26 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ..api import bind, load_policy
+from ..api import bind
 from ..checks import check_at_least, check_each_at_least
 from ..efficiency.measure import Count, Reading, count, take_turns
 from ..efficiency.record import draw, facts_of, write
 from ..efficiency.result import Cell, PolicyResult
 from ..efficiency.subjects import Subject
 from ..efficiency.tables import tables_of
+from ..efficiency.variants import (
+    Variant,
+    bound_layers,
+    loaded_variants,
+    renamed,
+    variants_of,
+)
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.console import table_console
+from ..runs.read import VANILLA
 
 log = logging.getLogger(__name__)
-
-VANILLA = "none"
 
 
 def run(
@@ -40,6 +47,8 @@ def run(
     rounds: int,
     seconds: float,
     bare: bool = True,
+    average_tokens: Sequence[float] = (),
+    ivc: Sequence[bool] = (False,),
 ) -> None:
     """Measures every size, prints tables, and writes `efficiency.json`, `README.md` and plots.
 
@@ -53,18 +62,22 @@ def run(
         new_tokens: generated tokens; 1 is the prefill alone.
         warm_up, rounds, seconds: see `measure.take_turns`.
         bare: also measure the bare model on the lengths of each policy.
+        average_tokens: each policy is brought to each of these shares; empty: as it is.
+        ivc: each policy without and with the coordinates. What a policy refuses is named and left
+            out.
 
     Raises:
         ValueError: a number or the name of a policy does not fit (before the model is made), or
             one of its stages.
     """
     _check_numbers(visual_tokens, batch_sizes, new_tokens, text_tokens, warm_up, rounds)
-    names = [VANILLA, *(name for name in policies if name != VANILLA)]
-    chosen = [load_policy(name, family=model.family) for name in dict.fromkeys(names)]
+    variants = [Variant(VANILLA), *variants_of(policies, average_tokens, ivc)]
+    asked = loaded_variants(variants, model.family)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     loaded = model.load(cfg.attention)
-    layers = [_layers(policy, model, loaded) for policy in chosen]
+    layers = bound_layers(asked, partial(_layers, model=model, loaded=loaded))
+    used = [renamed(variant, asked[variant]) for variant in layers]
     folder = Path(output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     protocol = {"warm_up": warm_up, "rounds": rounds, "seconds": seconds}
@@ -74,12 +87,12 @@ def run(
     for n_visual, batch, n_new in product(visual_tokens, batch_sizes, new_tokens):
         log.info("%d visual tokens, batch %d, %d new tokens", n_visual, batch, n_new)
         inputs = _on_device(model.inputs(n_visual, text_tokens, batch), loaded)
-        counts = [count(loaded, inputs, policy) for policy in chosen]
-        lengths = {p.name: c.lengths for p, c in zip(chosen, counts, strict=True) if p.stages}
+        counts = [count(loaded, inputs, policy) for policy in used]
+        lengths = {p.name: c.lengths for p, c in zip(used, counts, strict=True) if p.stages}
         taken = take_turns(
-            loaded, inputs, chosen, n_new, warm_up, rounds, seconds, lengths if bare else None
+            loaded, inputs, used, n_new, warm_up, rounds, seconds, lengths if bare else None
         )
-        cells.append(_cell(inputs, n_new, layers, counts, taken))
+        cells.append(_cell(inputs, n_new, layers, asked, counts, taken))
         for grid in tables_of(cells[-1]):
             console.print(grid.rich())
         write(folder, facts, cells)
@@ -90,15 +103,20 @@ def run(
 def _cell(
     inputs: Mapping[str, Any],
     new_tokens: int,
-    layers: Sequence[dict[str, int]],
+    layers: Mapping[Variant, dict[str, int]],
+    policies: Mapping[Variant, PruningPolicy],
     counts: Sequence[Count],
     taken: Mapping[str, Sequence[Reading]],
 ) -> Cell:
     """All that was measured on these inputs; layers, counts and readings in the same order."""
     batch, length = inputs["input_ids"].shape
     results = {
-        name: PolicyResult(stages, counted, readings)
-        for (name, readings), stages, counted in zip(taken.items(), layers, counts, strict=True)
+        name: PolicyResult(
+            stages, counted, readings, policies[variant].name, variant.average_tokens
+        )
+        for (name, readings), (variant, stages), counted in zip(
+            taken.items(), layers.items(), counts, strict=True
+        )
     }
     n_visual = counts[0].n_visual
     return Cell(n_visual, length - n_visual, batch, new_tokens, results)

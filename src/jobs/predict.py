@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning import Trainer, seed_everything
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ..checks import check_at_least
-from ..configuration.build import build_trainer, check_accelerator
 from ..evaluation.companions import ending_with_first_process
 from ..evaluation.devices import assigned
 from ..evaluation.judging import settle
@@ -26,17 +20,24 @@ from ..evaluation.module import PredictModule
 from ..evaluation.preparation import Plan, prepare
 from ..evaluation.progress import ProgressReport
 from ..evaluation.silence import silence_libraries
+from ..evaluation.stopping import record_stop
 from ..evaluation.summary import print_summary
 from ..evaluation.unread import unread_warnings
 from ..evaluation.writer import SampleWriter
 from ..runs import results
-from ..runs.directory import RunDirectory, State, new_status, now
+from ..runs.directory import new_status, now
 from ..runs.environment import environment
-from ..runs.key import code_of_run
-from ..runs.samples import SampleRow, finished_ids, merge, read_rows
-from ..runs.storage import StorageError
+from ..runs.samples import finished_ids, merge, read_rows, write_table
+from ..runs.schema import Metrics, SampleRow
 
 log = logging.getLogger(__name__)
+
+PARALLEL_SWEEP = (
+    "a sweep (--multirun) with {devices} devices a job would repeat the whole sweep in every "
+    "process: use one device a job (trainer=gpu) and a launcher that runs several jobs at once, "
+    "such as hydra/launcher=joblib with trainer=free_gpu, or hydra/launcher=submitit_slurm; a "
+    "sweep over policies alone can be one job of all devices (sweep=shared)"
+)
 
 
 def run(cfg: DictConfig) -> None:
@@ -52,63 +53,70 @@ def run(cfg: DictConfig) -> None:
         BlockingIOError: another process is at the same run.
     """
     silence_libraries()
-    seed_everything(cfg.seed, verbose=False)
-    if cfg.threads is not None:
-        check_at_least("threads", cfg.threads, 1)
-        torch.set_num_threads(cfg.threads)
-    check_accelerator(cfg)
     plan = prepare(cfg)
-    with assigned(cfg) as placed:
-        label = f"{plan.policy.name} · {plan.spec.name} · {plan.data.source.name}"
-        callbacks = [SampleWriter(plan.run_dir), ProgressReport(plan.run_dir, label)]
-        _run(cfg, plan, build_trainer(placed, callbacks))
+    with assigned(plan.trainer) as placed:
+        callbacks = [
+            SampleWriter(plan.run_dir, plan.data),
+            ProgressReport(plan.run_dir, plan.data, plan.label),
+        ]
+        _run(plan, placed.build(callbacks))
 
 
-def _run(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
+def _run(plan: Plan, trainer: Trainer) -> None:
     _refuse_parallel_sweep(trainer)
     plan.spec.check_devices(trainer.world_size)
-    plan.spec.check_attention(cfg.attention, trainer.strategy.root_device)
+    plan.spec.check_attention(plan.attention, trainer.strategy.root_device)
     with plan.run_dir.lock(trainer.global_rank):
         plan.run_dir.refuse_other_ranks(trainer.world_size)
         if not trainer.is_global_zero:
-            ending = ending_with_first_process(plan.run_dir, _was_launched_by_rank_0(trainer))
+            ending = ending_with_first_process(plan.run_dir, was_launched_by_rank_0(trainer))
             with log_file(plan.run_dir), ending:
-                _predict(cfg, plan, trainer)
+                _predict(plan, trainer)
             return
         with log_file(plan.run_dir):
             try:
-                _write_provenance(cfg, plan, trainer.world_size)
-                _predict(cfg, plan, trainer)
-                _finish(cfg, plan)
+                write_provenance(plan, trainer.world_size)
+                _predict(plan, trainer)
+                finish(plan)
             except BaseException as error:
-                _record_stop(plan.run_dir, error)
+                record_stop(plan.run_dir, error)
                 raise
 
 
-def _predict(cfg: DictConfig, plan: Plan, trainer: Trainer) -> None:
+def _predict(plan: Plan, trainer: Trainer) -> None:
     """Computes the samples that are not finished; failed ones are tried again."""
     data = plan.data
     data.finished = finished_ids(plan.run_dir.sample_files)
     if trainer.is_global_zero:
-        _announce(plan)
+        announce(plan)
     if data.remaining == 0:
         return
-    module = PredictModule(
+    go_through(trainer, module_of(plan), data)
+
+
+def module_of(plan: Plan) -> PredictModule:
+    """What answers the samples of a run; loads nothing yet."""
+    return PredictModule(
         plan.spec,
         plan.processor,
         plan.policy,
-        cfg.attention,
+        plan.attention,
         plan.decoding,
-        data.ids[: cfg.overlays],
+        plan.shown,
         plan.parser,
     )
+
+
+def go_through(trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+    """Predicts all batches; nothing is returned, since callbacks write it."""
     with warnings.catch_warnings():
         # Advice on loops in general, and deprecations between Lightning and PyTorch.
         warnings.filterwarnings("ignore", module=r"lightning\.")
         trainer.predict(module, datamodule=data, return_predictions=False)
 
 
-def _announce(plan: Plan) -> None:
+def announce(plan: Plan) -> None:
+    """How much of a run is finished, and what keeps its judge from being asked."""
     total, finished = plan.data.total, plan.data.total - plan.data.remaining
     if finished == total:
         log.info("already finished: nothing to compute")
@@ -118,15 +126,18 @@ def _announce(plan: Plan) -> None:
         log.warning("%s, so nothing is judged: set it and run the command again", obstacle)
 
 
-def _finish(cfg: DictConfig, plan: Plan) -> None:
-    """Merges the rows of all ranks, has them judged, writes the results, reports them."""
+def finish(plan: Plan, timed: bool = True) -> None:
+    """Merges the rows of all ranks, has them judged, writes the results, reports them.
+
+    Args:
+        timed: the samples a second are those of this run alone.
+    """
     run_dir, data = plan.run_dir, plan.data
     rows = results.complete_failures(
         merge(read_rows(run_dir.sample_files), data.ids), data.selected
     )
     failed = [row for row in rows if row.error is not None]
-    cache_dir = Path(cfg.paths.cache_dir).expanduser()
-    rows, judgement = settle(rows, data.selected, plan.judge, plan.metrics, cache_dir)
+    rows, judgement = settle(rows, data.selected, plan.judge, plan.metrics, plan.cache_dir)
     benchmark, published = (
         results.benchmark_scores(plan.metrics, data.selected, reading)
         for reading in (rows, [row.as_published() for row in rows])
@@ -139,11 +150,17 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         errors=len(failed),
         updated=now(),
     )
-    names = {"policy": plan.policy.name, "model": plan.spec.name, "data": data.source.name}
-    figures = results.metrics(rows, status, benchmark, judgement, published)
-    metrics = names | {"layers": plan.layers} | figures
-    results.write_samples(run_dir, rows)
-    results.write_tokens(run_dir, data.ids[: cfg.overlays])
+    if not timed:
+        status = replace(status, samples_per_second=None)
+    metrics: Metrics = {
+        "policy": plan.policy.name,
+        "model": plan.spec.name,
+        "data": data.source.name,
+        "layers": plan.layers,
+        **results.metrics(rows, status, benchmark, judgement, published),
+    }
+    write_table(run_dir.path, rows)
+    results.write_tokens(run_dir, plan.shown)
     run_dir.write_json("metrics.json", metrics)
     run_dir.write_status(status)
     print_summary(metrics)
@@ -152,34 +169,11 @@ def _finish(cfg: DictConfig, plan: Plan) -> None:
         log.warning(warning)
     log.info("results: %s", run_dir.path)
     try:
-        plan.logger.log(run_dir.path, cfg)
+        plan.logger.log(run_dir.path, plan.origin.as_config())
     # Whatever a remote service or its client does, the results are on the disk.
     except Exception as error:
         log.warning("the run logger failed (%s): run the command again to log the run", error)
         log.debug("the run logger failed", exc_info=True)
-
-
-def _record_stop(run_dir: RunDirectory, error: BaseException) -> None:
-    status = run_dir.read_status() or new_status()
-    failed = isinstance(error, Exception)  # Ctrl-C and SIGTERM are no failures
-    # Without the lock of its run, "running" is not believed: it stays where the run has stopped,
-    # or where a full disk keeps this from being written.
-    state: State = "failed" if failed else "running"
-    with suppress(StorageError):
-        run_dir.write_status(replace(status, state=state, updated=now()))
-    place = f"at {status.done} of {status.total} samples"
-    if _was_asked_to_stop(error):
-        log.info("stopped %s: the same command goes on from there", place)
-    else:
-        verb = "failed" if failed else "ended"
-        log.info("%s %s: the traceback is in %s", verb, place, run_dir.path / "log.txt")
-
-
-def _was_asked_to_stop(error: BaseException) -> bool:
-    """Whether it was Ctrl-C, which Lightning turns into an exit, or SIGTERM."""
-    if not isinstance(error, SystemExit):
-        return isinstance(error, KeyboardInterrupt)
-    return error.code == 128 + signal.SIGTERM or isinstance(error.__context__, KeyboardInterrupt)
 
 
 def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
@@ -191,16 +185,15 @@ def _warn_of_failures(failed: list[SampleRow], total: int) -> None:
         )
 
 
-def _write_provenance(cfg: DictConfig, plan: Plan, world_size: int) -> None:
-    run_dir = plan.run_dir
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    run_dir.write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in overrides))
-    origin = {"weights": plan.spec.fingerprint(), "code": code_of_run(cfg)}
-    run_dir.write_json("env.json", environment(world_size) | origin)
+def write_provenance(plan: Plan, world_size: int) -> None:
+    """What a run is made of, and where."""
+    run_dir, origin = plan.run_dir, plan.origin
+    run_dir.write_text("config.yaml", origin.config)
+    run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in origin.overrides))
+    run_dir.write_json("env.json", environment(world_size, origin.weights, origin.code))
 
 
-def _was_launched_by_rank_0(trainer: Trainer) -> bool:
+def was_launched_by_rank_0(trainer: Trainer) -> bool:
     """Whether Lightning started this process; torchrun and SLURM start all at once."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return isinstance(environment, LightningEnvironment) and trainer.num_nodes == 1
@@ -209,9 +202,4 @@ def _was_launched_by_rank_0(trainer: Trainer) -> bool:
 def _refuse_parallel_sweep(trainer: Trainer) -> None:
     sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if sweep and trainer.world_size > 1:
-        raise ValueError(
-            f"a sweep (--multirun) with {trainer.world_size} devices a job would repeat the whole "
-            "sweep in every process: use one device a job (trainer=gpu) and a launcher that runs "
-            "several jobs at once, such as hydra/launcher=joblib with trainer=free_gpu, or "
-            "hydra/launcher=submitit_slurm"
-        )
+        raise ValueError(PARALLEL_SWEEP.format(devices=trainer.world_size))

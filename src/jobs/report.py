@@ -7,15 +7,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ..configuration.build import build_model_spec
 from ..configuration.data_groups import data_pools
 from ..report.comparison import compare
 from ..report.html import render_page
+from ..report.leaderboard.job import write_leaderboard
 from ..report.leave_out import leave_out, read_samples
 from ..report.paper.drawings import write_drawings
 from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
-from ..runs.read import load_layer_runs, load_runs, unfinished_runs
+from ..runs.read import VANILLA, load_layer_runs, load_runs, unfinished_runs
 
 MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""
@@ -33,7 +35,7 @@ def run(
         cfg: the root configuration; `paths.output_dir` and `experiment_name` say which runs.
         gallery: how many samples are shown in pictures.
         without: a `layer_choice.json`, whose samples are left out of every figure.
-        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3.
+        efficiency: an `efficiency.json`, whose times join the paper's Tab. 3 and the leaderboard.
 
     Raises:
         FileNotFoundError: the experiment has no finished run.
@@ -61,11 +63,15 @@ def run(
     for comparison in comparisons if not tables else []:
         console.print(render(comparison))
         console.print()
-    written = []
+    written: list[Path] = []
     if tables:
         measured = [run.as_published() for run in runs]
         of_layers = [run.as_published() for run in layer_runs]
         written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
+    if cfg.get("leaderboard"):
+        shares = [float(asked) for asked in cfg.leaderboard.shares]
+        methods, spec = _methods(cfg), build_model_spec(cfg)
+        written += write_leaderboard(shares, methods, spec, experiment, runs, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",
@@ -87,3 +93,13 @@ def _nothing_found(experiment: Path, name: str, unfinished: int) -> str:
         f"{state} in {experiment}: make them with `ivcprune -m experiment={name}`, "
         "or name another experiment with `experiment_name=...`"
     )
+
+
+def _methods(cfg: DictConfig) -> list[str]:
+    """All policies of the experiment but vanilla, and those that it names as out of reach."""
+    names: dict[str, None] = {}
+    for sweep in cfg.get("sweeps") or ():
+        policies = [sweep.policy] if isinstance(sweep.policy, str) else sweep.policy
+        names |= dict.fromkeys(policies)
+    names |= dict.fromkeys(cfg.leaderboard.get("unreached") or ())
+    return [name for name in names if name != VANILLA]

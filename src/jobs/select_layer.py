@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..analysis.layer_choice import LayerScore, report_choice
 from ..api import layers_for, resolve_layers
 from ..checks import check_at_least
 from ..configuration.build import build_model_spec, build_policy, build_trainer
-from ..evaluation.layer_choice import LayerScore, report_choice
+from ..configuration.waiting import SHARED
 from ..models.loading import ModelSpec
 from ..runs.key import run_key
 from ..runs.read import SELECT_LAYER as FOLDER
 from ..runs.read import Run, load_run
-from . import predict
+from . import predict, side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +64,28 @@ def run(
     question = question_key(subset, fingerprint, stage)
     parent = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name / FOLDER
     folder = parent / question
-    finished: list[tuple[int, Run]] = []
-    for layer, config in configs.items():
-        log.info("layer %d, %d of %d", layer, len(finished) + 1, len(configs))
+    for config in configs.values():
         config.paths.output_dir, config.experiment_name = str(parent), question
-        predict.run(config)
-        finished.append((layer, load_run(folder / run_key(config, fingerprint))))
+    _predict(configs)
+    finished = [
+        (layer, load_run(folder / run_key(config, fingerprint)))
+        for layer, config in configs.items()
+    ]
     tried = [_layer_score(layer, done) for layer, done in finished]
     chosen = max(tried, key=lambda item: (item.score, -item.layer))
-    report_choice(folder, subset, stage, tried, chosen, finished[0][1])
+    report_choice(folder, subset.data.subset_seed, stage, tried, chosen, finished[0][1])
+
+
+def _predict(configs: Mapping[int, DictConfig]) -> None:
+    """Side by side the layers before the first of them run once; else one after the other."""
+    if all(config.sweep == SHARED for config in configs.values()):
+        log.info("layers %s side by side", ", ".join(map(str, configs)))
+        for error in filter(None, side_by_side.run(list(configs.values()))):
+            raise error
+        return
+    for number, (layer, config) in enumerate(configs.items(), start=1):
+        log.info("layer %d, %d of %d", layer, number, len(configs))
+        predict.run(config)
 
 
 def question_key(cfg: DictConfig, fingerprint: str, stage: str) -> str:

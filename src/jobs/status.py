@@ -17,8 +17,9 @@ from rich.table import Table
 
 from ..report.console import table_console
 from ..report.formats import MISSING, number
-from ..runs.directory import RunDirectory, Status
+from ..runs.directory import RunDirectory
 from ..runs.read import SELECT_LAYER
+from ..runs.schema import Status
 
 COLUMNS = ("state", "done", "failed", "remaining", "per s", "left", "updated")
 

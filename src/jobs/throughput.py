@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from lightning import seed_everything
 from omegaconf import DictConfig
 
 from ..api import load_policy, resolve_layers
@@ -17,14 +15,15 @@ from ..configuration.build import build_decoding, build_model_spec, build_source
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
 from ..efficiency.passes import Loop, Watcher, in_turns
-from ..efficiency.record import environment
 from ..efficiency.throughput_results import table_of, write
 from ..evaluation.module import PredictModule
+from ..evaluation.preparation import settle_process
 from ..evaluation.silence import silence_libraries
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.console import table_console
+from ..runs.environment import timing_environment
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +56,7 @@ def run(
     check_each_at_least("job.num_workers", num_workers, 0)
     check_at_least("job.samples", samples, 1)
     check_at_least("job.rounds", rounds, 1)
-    seed_everything(cfg.seed, verbose=False)
-    if cfg.threads is not None:
-        check_at_least("threads", cfg.threads, 1)
-        torch.set_num_threads(cfg.threads)
+    settle_process(cfg)
     silence_libraries()
     spec, decoding = build_model_spec(cfg), build_decoding(cfg)
     spec.check()
@@ -82,7 +78,7 @@ def run(
         "data": f"{data.source.name}, {data.total} samples",
         "attention": module.model.config._attn_implementation,  # type: ignore[union-attr]
         "rounds": rounds,
-        **environment(trainer.strategy.root_device),
+        **timing_environment(trainer.strategy.root_device),
     }
     folder = Path(output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)

@@ -81,4 +81,4 @@ def run(
         probe_until=probe_until,
     )
     packer = Packer(architecture, processor, dict(prompts))
-    return fitting.run(module, packer, taught, cfg)
+    return fitting.run(module, packer, taught, cfg.model.name, cfg.seed, cfg.paths.cache_dir)

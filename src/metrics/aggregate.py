@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from .intervals import wilson
 
-Summary = dict[str, float | int | None]
-"""`value`, `low`, `high` in percent (None where n = 0) and `n`, the number of scored samples."""
+
+class Summary(TypedDict):
+    """A score in percent, or in its metric's unit, with its 95 % interval; None where n = 0.
+
+    Attributes:
+        n: number of things that were scored.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
 
 
 def aggregate(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

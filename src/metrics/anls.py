@@ -24,11 +24,18 @@ def read_anls(prediction: str, answers: Sequence[str]) -> float:
     """The better one of the reply as it stands and of its short answer.
 
     White space that surrounds a text adds nothing to its length, which as published makes any reply
-    more similar. Accepted answers that are empty do not count.
+    more similar. Accepted answers that are empty do not count, and marks alone are similar to
+    nothing but marks.
     """
     accepted = [text for answer in answers if (text := " ".join(answer.split()))]
     said = {" ".join(prediction.split()), short_answer(prediction)}
+    if not _has_words(prediction):
+        accepted = [text for text in accepted if not _has_words(text)]
     return max(anls(text, accepted) for text in said)
+
+
+def _has_words(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def levenshtein(a: str, b: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .aggregate import Summary
-from .intervals import wilson
+from .intervals import percentile_interval, resampled, wilson
 
 RESAMPLES = 1000
 
@@ -131,10 +131,10 @@ def _resample(
     if not keys:
         return {}
     counts = np.array([[tally.get(key, 0) for key in keys] for tally in tallies], dtype=float)
-    rng, n = np.random.default_rng(0), len(tallies)
+    n = len(tallies)
     values: dict[tuple[str, str | None], list[float]] = defaultdict(list)
-    for _ in range(resamples):
-        totals = np.bincount(rng.integers(n, size=n), minlength=n) @ counts
+    for drawn in resampled(n, resamples):
+        totals = np.bincount(drawn, minlength=n) @ counts
         for figure in aggregator.figures(dict(zip(keys, totals, strict=True))):
             if figure.value is not None and not figure.is_share:
                 values[figure.metric, figure.category].append(figure.value)
@@ -148,8 +148,7 @@ def _summary(figure: Figure, drawn: Sequence[float]) -> Summary:
     if interval is not None:
         low, high = 100 * interval[0], 100 * interval[1]
     else:
-        bounds = np.percentile([*drawn] or [figure.value], (2.5, 97.5))
-        low, high = (float(bound) for bound in bounds)
+        low, high = percentile_interval([*drawn] or [figure.value])
     # The percentiles of few clusters need not enclose the value, and a rare category may not have
     # been drawn at all.
     return {

@@ -28,7 +28,12 @@ _PREFACE = re.compile(
     r"answer\s*(?:is\b|:)\s*:?\s*|(?:正确|最终)?答案\s*(?:是|为|:)\s*:?\s*",
     re.IGNORECASE,
 )
-_WRAPPERS = tuple(zip("\"'*_$([{<", "\"'*_$)]}>", strict=True))
+_WRAPPERS = (
+    *zip("\"'*_$([{<", "\"'*_$)]}>", strict=True),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+)
+"""Marks around an answer: quotes, emphasis, brackets, LaTeX's mathematics."""
 _ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)")
 
 _FOLDED = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
@@ -95,8 +100,9 @@ def short_answer(reply: str) -> str:
         before = text
         text = text.strip().rstrip(".!,;:").rstrip()
         for left, right in _WRAPPERS:
-            if len(text) > 2 and text[0] == left and text[-1] == right:
-                text = text[1:-1]
+            around = len(left) + len(right)
+            if len(text) > around and text.startswith(left) and text.endswith(right):
+                text = text[len(left) : -len(right)]
     return text
 
 

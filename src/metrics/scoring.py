@@ -192,7 +192,9 @@ def _published_ocr(sample: Target, prediction: str, conventions: Conventions) ->
 
 
 def _in_words(prediction: str, score: float) -> Reading:
-    return Reading(normalise(short_answer(prediction)), score)
+    """Unread where nothing but marks is said, and none of them is the answer."""
+    parsed = normalise(short_answer(prediction))
+    return Reading(parsed or normalise(prediction), score) if parsed or score else UNREAD
 
 
 def _open_answer(sample: Target, prediction: str, conventions: Conventions) -> Reading:

@@ -10,11 +10,10 @@ from transformers.cache_utils import Cache
 
 from ..models.rotary import Rotary
 from ..models.token_rules import holds_tokens
-from .kv_cache import PrunedLayer, concatenate_valid
-from .masks import MaskFactory
+from .caches.layer import PrunedLayer, concatenate_valid
+from .masks import MaskFactory, OwnMasks, state_mask
+from .memo import SameTensors
 from .prefill import Prefill
-from .states import state_mask
-from .windows import OwnMasks
 
 
 class ForwardCall:
@@ -29,14 +28,15 @@ class ForwardCall:
         rotary: Callable[[Tensor, Tensor], Rotary],
         own_masks: OwnMasks | None,
         needs_ids: bool = False,
+        prefill: Prefill | None = None,
     ) -> None:
-        self.prefill: Prefill | None = None
+        self.prefill = prefill
         self.cache, self._attention_mask = cache, attention_mask
         self._positions, self._make_rotary = positions[0], rotary
         self._masks, self._own_masks = MaskFactory(config), own_masks
         self._needs_ids = needs_ids
-        self._shifted: dict[int, tuple[Tensor, Rotary]] = {}
-        self._extended: dict[tuple[int, ...], tuple[Tensor | None, ...]] = {}
+        self._shifted: SameTensors[Rotary] = SameTensors()
+        self._extended: SameTensors[Tensor | None] = SameTensors()
 
     def shifted(self, index: int, hidden: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The layer's keyword arguments, its positions behind those that an earlier turn gave."""
@@ -94,12 +94,14 @@ class ForwardCall:
 
     def _shifted_rotary(self, hidden: Tensor, shift: Tensor) -> Rotary:
         """The rotary embedding at contiguous positions; layers alike share it."""
-        if id(shift) not in self._shifted:
+
+        def make() -> Rotary:
             # layers on another device have their shift there
             device = hidden.device
             positions = self._positions.to(device) - shift.to(device)[:, None]
-            self._shifted[id(shift)] = (shift, self._make_rotary(hidden, positions))
-        return self._shifted[id(shift)][1]
+            return self._make_rotary(hidden, positions)
+
+        return self._shifted.once((shift,), make)
 
     def _extend(self, valid: Tensor | None, past: int, hidden: Tensor) -> Tensor | None:
         """Validity of the cache once the new tokens are in; layers alike share one tensor."""
@@ -108,13 +110,12 @@ class ForwardCall:
         current = None if self.prefill is None else self.prefill.valid
         if valid is None and current is None and (self.prefill is not None or length == 1):
             return None
-        key = (id(valid), id(current), past, length)
-        if key not in self._extended:
-            new = self._new_valid(length)
-            both = concatenate_valid(valid, past, new, length, batch)
-            # the tensors are held too, so that their ids cannot be given to others
-            self._extended[key] = (valid, current, both)
-        return self._extended[key][2]
+        return self._extended.once(
+            (valid, current),
+            lambda: concatenate_valid(valid, past, self._new_valid(length), length, batch),
+            past,
+            length,
+        )
 
     def _new_valid(self, length: int) -> Tensor | None:
         if self.prefill is not None:

@@ -11,7 +11,7 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ..models.token_rules import holds_tokens
-from .cache_names import given_cache
+from .caches.names import given_cache
 from .hooks import Override
 
 ASSISTED = ("assistant_model", "use_mtp", "prompt_lookup_num_tokens", "assistant_early_exit")
@@ -21,23 +21,42 @@ Around = Callable[[Mapping[str, Any]], AbstractContextManager[None]]
 """Given the arguments of `generate` by name: what it runs in."""
 
 
-def guarded_generation(model: nn.Module, around: Around) -> ExitStack:
+def guarded_generation(model: nn.Module, around: Around, prunes: bool) -> ExitStack:
     """Lets `model.generate` run inside of `around`, until the stack that it returns is closed.
 
     Continuous batching is refused, and models without `generate` (a bare backbone) have nothing to
-    guard. All this sits on the instance, in front of the methods of its class.
+    guard. All this sits on the instance, in front of the methods of its class: a `generate` of the
+    class itself, or one taken before, passes `around` by, but not the check of its inputs.
+
+    Args:
+        prunes: something is pruned.
     """
 
     def generate(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with around(_named(args, kwargs)):
             return original(*args, **kwargs)
 
+    def prepare(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        _check_inputs(kwargs, prunes)
+        return original(*args, **kwargs)
+
+    calls = {"generate": generate, "prepare_inputs_for_generation": prepare}
     with ExitStack() as stack:
-        for name in ("generate", *CONTINUOUS):
+        for name, call in {**calls, **dict.fromkeys(CONTINUOUS, _refuse_continuous)}.items():
             if hasattr(model, name):
-                call = generate if name == "generate" else _refuse_continuous
                 stack.callback(Override(model, name, call).remove)
         return stack.pop_all()
+
+
+def _check_inputs(kwargs: Mapping[str, Any], prunes: bool) -> None:
+    """Refuse inputs of a prefill within any `generate`, which has made its mask by then."""
+    mask = kwargs.get("attention_mask")
+    if not kwargs.get("is_first_iteration"):
+        return  # a step of decoding must not wait for the device
+    if prunes:
+        _check_use_of_cache(kwargs.get("use_cache"))
+    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1]:
+        _refuse_padded(mask[:, -1] == 0)
 
 
 def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +120,10 @@ def check_padding(default: Any, kwargs: Mapping[str, Any]) -> None:
         padded = ids[:, -1] == pad
     else:
         return
+    _refuse_padded(padded)
+
+
+def _refuse_padded(padded: Tensor) -> None:
     if padded.any():
         samples = ", ".join(map(str, padded.nonzero()[:, 0].tolist()))
         raise ValueError(
@@ -125,11 +148,7 @@ def check_generate(default: Any, kwargs: Mapping[str, Any], windows: bool) -> No
     def option(name: str) -> Any:
         return _option(default, kwargs, name)
 
-    if option("use_cache") is False:
-        raise ValueError(
-            "generate(use_cache=False) reads the whole prompt anew for every token, and would "
-            "select anew each time: leave use_cache on inside a prune block"
-        )
+    _check_use_of_cache(option("use_cache"))
     for name in ASSISTED:
         if option(name):
             raise ValueError(
@@ -147,6 +166,14 @@ def check_generate(default: Any, kwargs: Mapping[str, Any], windows: bool) -> No
             "storage: pruning needs the default dynamic cache, so leave it unset"
         )
     _check_cache(given_cache(kwargs), windows)
+
+
+def _check_use_of_cache(use_cache: Any) -> None:
+    if use_cache is False:
+        raise ValueError(
+            "generate(use_cache=False) reads the whole prompt anew for every token, and would "
+            "select anew each time: leave use_cache on inside a prune block"
+        )
 
 
 def _option(default: Any, kwargs: Mapping[str, Any], name: str) -> Any:

@@ -50,6 +50,15 @@ def is_pruned(module: nn.Module) -> bool:
     return any(isinstance(hook, Hook) and hook.acts for hook in hooks)
 
 
+def passed_by(what: str) -> str:
+    """The message where something ran and our hooks were not called."""
+    return (
+        f"{what} without prune's hooks, so nothing would be pruned: modules that were exported, "
+        "replaced inside the block or called by their `forward` have none; open the block on the "
+        "model as it is called"
+    )
+
+
 class Override:
     """A call in the place of a method of ONE model, until `remove`; its class stays as it is.
 

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..tokens.attention import AttentionInputs, Queries
-from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries, VisualTokens
+from ..tokens.chunks import chunks
+from ..tokens.signals import AttentionLayer, TextSpan, VisionDepth, VisionQueries
+from ..tokens.visual import VisualTokens
 from .offloaded import weights_at_hand
-from .text_tokens import TextTokens
+from .sequence.slots import TextTokens
 from .vision import VisionRecord
 
 T = TypeVar("T")
 
 RATERS: TextSpan = "following_image"
 """The text that may rate an image: all that sees it, as in SparseVLM's official code."""
-_CHUNK = 2**24
-"""Most text similarities held at once when raters are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +98,7 @@ class InputSignals:
         text = self.embeddings[rows, slots].float().transpose(1, 2)
         tokens = self.visual.regroup("sample")
         received = text.new_zeros(len(slots), slots.shape[1])
-        step = max(1, _CHUNK // max(1, text.shape[2] * len(tokens.rows)))
-        for start in range(0, tokens.shape[1], step):
-            some = slice(start, start + step)
+        for some in chunks(tokens.shape[1], text.shape[2] * len(tokens.rows)):
             visual = self.embeddings[tokens.sample[:, None], tokens.index[:, some]].float()
             logits = visual @ text[tokens.sample]
             hidden = ~mask[tokens.sample][:, None]

@@ -12,15 +12,16 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
-from ..tokens.visual import Copies, Signal
-from .input_sequence import input_sequence
-from .insertion import Insertion
+from ..tokens.signals import Signal
+from ..tokens.table import Copies
+from .caches.prefill import PrefillCaches
+from .layer_arguments import LayerArguments, states_alone
 from .live_signals import InputSignals, LayerInput, LiveSignals
-from .prefill_caches import PrefillCaches
-from .prefill_input import PrefillInput, input_tokens, padding_mask
-from .repack import Repack
-from .rotaries import LayerRotaries
-from .sequence import in_sequence, with_states
+from .rotaries import Contiguous, LayerRotaries
+from .running_again import RunningAgain
+from .sequence.input import PrefillInput, input_sequence, input_tokens, padding_mask
+from .sequence.packing import Insertion, Repack
+from .sequence.slots import in_sequence, with_states
 from .statistics import PrefillStatistics
 
 _ANEW = frozenset({Signal.ATTENTION_PREVIOUS, Signal.KEYS})
@@ -47,21 +48,20 @@ class Prefill:
             repeats=bool(self._stages) and policy.cache == "recomputed",
             indexed=family.own_masks,
         )
-        self._input_length = given.embeddings.shape[1]
-        self._previous: LayerInput | None = None
-        self._make_rotary = given.rotary
-        self._shift: Tensor | None = None
-        self._reassigned: Tensor | None = None
-        self._rotaries = LayerRotaries()
-        self._arguments: dict[int, Mapping[str, Any]] = {}
-        self._kept_by_stage: dict[str, list[int]] = {}
-        self._tokens = input_tokens(given, frequencies) if given.blocks else None
-        self._before = self._tokens
-        whole = input_sequence(given, self._tokens, self._caches.seen_valid, family.text_skip)
-        self._sequence, self._n_visual, self._n_text = whole.sequence, whole.n_visual, whole.n_text
+        tokens = input_tokens(given, frequencies) if given.blocks else None
+        whole = input_sequence(given, tokens, self._caches.seen_valid, family.text_skip)
         if whole.is_full:
             self._caches.without_padding()
-        self._input = self._input_signals(given)
+        self._whole, self._tokens, self._sequence = whole, tokens, whole.sequence
+        self._signals_of_input = self._input_signals(given)
+        self._make_rotary, self._rotaries = given.rotary, LayerRotaries()
+        self._contiguous: Contiguous | None = None
+        self._previous: LayerInput | None = None
+        self._arguments = LayerArguments(family, given.embeddings.shape[1])
+        self._kept_by_stage: dict[str, list[int]] = {}
+        self._again: RunningAgain | None = None
+        if self._stages and policy.cache == "recomputed":
+            self._again = RunningAgain(layers, self._caches, given.embeddings)
 
     @property
     def valid(self) -> Tensor | None:
@@ -76,17 +76,18 @@ class Prefill:
     @property
     def pruned(self) -> bool:
         """Whether anything has left the sequence, or joined it."""
-        return self._sequence.origin is not None or self._rotaries.replaced
+        return self._sequence.origin is not None or self.reassigned
 
     @property
     def positions(self) -> Tensor:
         """Position ids of the current sequence on the first rotary axis, long `[B, S]`."""
-        return self._sequence.positions if self._reassigned is None else self._reassigned
+        held = self._sequence if self._contiguous is None else self._contiguous
+        return held.positions
 
     @property
     def reassigned(self) -> bool:
         """Whether layers from here on have contiguous positions of this prefill's making."""
-        return self._shift is not None
+        return self._contiguous is not None
 
     # Set-up ------------------------------------------------------------------------------------
 
@@ -94,9 +95,8 @@ class Prefill:
         if self._tokens is None or not self._stages:
             return None
         asked = self._policy.needs & {Signal.EMBEDDINGS, Signal.RATERS}
-        kept = bool(asked) or self._policy.cache == "recomputed"
         return InputSignals(
-            embeddings=given.embeddings if kept else None,
+            embeddings=given.embeddings if asked else None,
             text=self._sequence.text,
             visual=self._tokens,
             vision=None if given.vision is None else given.vision(self._tokens),
@@ -107,46 +107,45 @@ class Prefill:
     # Layers ------------------------------------------------------------------------------------
 
     def enter_layer(
-        self, index: int, hidden: Tensor, kwargs: Mapping[str, Any]
-    ) -> tuple[Tensor, dict[str, Any]]:
+        self, index: int, hidden: Tensor, rest: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Tensor, list[Any], dict[str, Any]]:
         """Run the stage of this layer, if any.
 
         Args:
             index: decoder layer about to run.
             hidden: its input `[B, S, E]`.
-            kwargs: its keyword arguments, as the decoder made them for the whole input.
+            rest, kwargs: its other arguments, as the decoder made them for the whole input.
 
         Returns:
-            the input and the keyword arguments for what is left of the sequence.
+            the input and the arguments for what is left of the sequence.
         """
-        if self._policy.cache == "recomputed" and not self.pruned:
-            self._arguments[index] = kwargs
-        rotary = self._rotaries.current(kwargs, self._sequence.origin)
+        if self._stages:
+            self._arguments.check(self._layers[index], hidden, rest, kwargs)
+        if self._again is not None and not self.pruned:
+            self._again.remember(index, rest, kwargs)
+        rotary = self._rotary(kwargs)
         if (stage := self._stages.get(index)) is not None:
             hidden = self._run(stage, hidden, rotary)
-            rotary = self._rotaries.current(kwargs, self._sequence.origin)
+            rotary = self._rotary(kwargs)
         self._previous = None
         following = self._stages.get(index + 1)
         if following is not None and following.needs & _ANEW:
             self._previous = LayerInput(self._layers[index], hidden, rotary)
         if not self.pruned:
-            return hidden, dict(kwargs)
+            return hidden, list(rest), dict(kwargs)
         layer = self._caches.pruned(index)
         if layer is not None:
-            layer.lose(self._input_length - self._sequence.length)
-            if self._shift is not None:
-                layer.shift = self._shift
-        return hidden, {**kwargs, "position_embeddings": rotary}
+            layer.lose(self._whole.sequence.length - self._sequence.length)
+            if self._contiguous is not None:
+                layer.shift = self._contiguous.shift
+        rest, kwargs = self._arguments.left(self._layers[index], rest, kwargs, self.origin)
+        return hidden, rest, {**kwargs, "position_embeddings": rotary}
 
     def leave_layer(self, index: int, hidden: Any) -> Tensor:
         """The output of a layer, with what the decoder would have added to it."""
-        if not isinstance(hidden, Tensor):
-            raise TypeError(
-                f"{type(self._layers[index]).__name__} returns a {type(hidden).__name__}: pruning "
-                "needs decoder layers that return hidden states alone"
-            )
+        states = states_alone(self._layers[index], hidden)
         addition = self._sequence.additions.get(index)
-        return hidden if addition is None else hidden + addition.to(hidden)
+        return states if addition is None else states + addition.to(states)
 
     def _run(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> Tensor:
         """The stage's selection, and the input of its layer for what is left."""
@@ -159,23 +158,23 @@ class Prefill:
         if selection.merged is not None:
             hidden = with_states(hidden, tokens, selection.keep, selection.merged)
         counts = stage.selector.sizes(tokens) or selection.keep.sum(dim=1).tolist()
-        self._kept_by_stage[stage.name] = self._per_sample(counts)
+        self._kept_by_stage[stage.name] = self._whole.per_sample(counts)
         if counts == tokens.count and selection.added is None:
             if self.reassigned:  # earlier turns may have left other positions from here on
-                self._rotaries.replace(self._reassign(stage, hidden))
+                self._reassign(stage, hidden)
             return hidden
         text = self._sequence.text.all
         keep = text | in_sequence(tokens, selection.keep, text)
-        repack = Repack.of(keep, self._n_real(counts))
-        self._compact_caches(stage, keep, repack)
-        if self._policy.cache == "recomputed":
-            hidden = self._input_embeddings(stage, selection)
+        repack = Repack.of(keep, self._whole.n_real(counts))
+        # at once, so that peak memory falls too
+        earlier = filter(partial(self._policy.reaches, stage), range(stage.layer))
+        self._caches.compact(earlier, self._sequence, keep, repack)
+        if self._again is not None:
+            hidden = self._again.input(stage, selection)
         hidden = self._compact(stage, selection, counts, repack, hidden)
         if self._policy.positions == "reassign":
-            self._rotaries.replace(self._reassign(stage, hidden))
-        if self._policy.cache == "recomputed":
-            hidden = self._run_again(stage, hidden)
-        return hidden
+            self._reassign(stage, hidden)
+        return hidden if self._again is None else self._again.run(stage, hidden)
 
     def _compact(
         self,
@@ -203,7 +202,7 @@ class Prefill:
                     f"stages.{stage.name}: {type(stage.selector).__name__} adds tokens, which have "
                     f"no place in the masks of the family {self._family.name!r}"
                 )
-            n_kept = self._n_real(counts)
+            n_kept = self._whole.n_real(counts)
             insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
             source = tokens.slot.gather(1, added.origin)
             copies = Copies(added.origin, added.valid, insertion.slots(max(n_kept)))
@@ -215,7 +214,7 @@ class Prefill:
         return hidden
 
     def _signals(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> LiveSignals:
-        assert self._input is not None
+        assert self._signals_of_input is not None
         return LiveSignals(
             family=self._family,
             next=LayerInput(self._layers[stage.layer], hidden, rotary),
@@ -224,75 +223,36 @@ class Prefill:
             previous_cache=self._caches.of_layer(stage.layer - 1) if stage.layer else None,
             valid=self.valid,
             text=self._sequence.text,
-            input=self._input,
+            input=self._signals_of_input,
         )
 
-    # Recomputing -------------------------------------------------------------------------------
-
-    def _input_embeddings(self, stage: BoundStage, selection: Selection) -> Tensor:
-        assert self._input is not None
-        assert self._input.embeddings is not None
-        if selection.merged is not None or selection.added is not None:
-            raise ValueError(
-                f"stages.{stage.name}: {type(stage.selector).__name__} merges or adds tokens at "
-                "its layer, which cache 'recomputed' cannot do: use 'all_layers' or 'from_stage'"
-            )
-        return self._input.embeddings
-
-    def _run_again(self, stage: BoundStage, hidden: Tensor) -> Tensor:
-        """Output of the layers before the stage on the survivors alone; their caches start anew."""
-        self._caches.forget_before(stage.layer)
-        arguments, self._arguments = self._arguments, {}
-        for index in range(stage.layer):
-            # our own hooks on the layer give it its mask and positions
-            hidden = self._layers[index](hidden, **arguments[index])
-        return hidden
-
-    def _compact_caches(self, stage: BoundStage, keep: Tensor, repack: Repack) -> None:
-        """Drop the tokens from earlier layers at once, so that peak memory falls too."""
-        self._caches.make_prunable()
-        packings: dict[tuple[int, ...], Repack] = {(): repack}
-        for index in filter(partial(self._policy.reaches, stage), range(stage.layer)):
-            # a layer has not got what joined above it
-            missing = tuple(layer for layer in self._sequence.joined if layer > index)
-            if missing not in packings:
-                packings[missing] = self._sequence.packing_without(missing, keep)
-            self._caches.drop(index, packings[missing])
-
-    def _reassign(self, stage: BoundStage, hidden: Tensor) -> Rotary:
+    def _reassign(self, stage: BoundStage, hidden: Tensor) -> None:
         """Contiguous positions from the first real token on, for all layers that follow."""
-        logical = self._sequence.positions
-        positions = self._sequence.contiguous(self._caches.shift_from(stage.layer))
-        self._shift, self._reassigned = logical[:, -1] - positions[:, -1], positions
-        return self._make_rotary(hidden, positions)
+        earlier = self._caches.shift_from(stage.layer)
+        make = partial(self._make_rotary, hidden)
+        self._contiguous = Contiguous.of(self._sequence, earlier, make)
 
-    def _n_real(self, counts: Sequence[int]) -> list[int]:
-        """Real tokens of each sample, with so many visual ones in each row."""
-        of_samples = zip(self._n_text, self._per_sample(counts), strict=True)
-        return [text + visual for text, visual in of_samples]
-
-    def _per_sample(self, counts: Sequence[int]) -> list[int]:
-        assert self._tokens is not None
-        kept = [0] * len(self._n_visual)
-        for row, count in zip(self._tokens.rows, counts, strict=True):
-            kept[row.sample] += count
-        return kept
+    def _rotary(self, kwargs: Mapping[str, Any]) -> Rotary:
+        """The rotary embedding of the current sequence in a layer with these arguments."""
+        if self._contiguous is not None:
+            return self._contiguous.rotary
+        return self._rotaries.current(kwargs, self._sequence.origin)
 
     # Result ------------------------------------------------------------------------------------
 
     def text_left(self) -> tuple[Tensor, Tensor] | None:
         """Text of the input, bool `[B, S]`, and of what is left; None where nothing was pruned."""
-        if self._input is None or not self.pruned:
+        if not self.pruned:
             return None
-        return self._input.text.all, self._sequence.text.all
+        return self._whole.sequence.text.all, self._sequence.text.all
 
     def statistics(self) -> PrefillStatistics:
         """What the caches hold of this prefill, once every layer has run."""
         return PrefillStatistics(
-            n_visual=self._n_visual,
-            n_text=self._n_text,
+            n_visual=self._whole.n_visual,
+            n_text=self._whole.n_text,
             kept_by_stage=self._kept_by_stage,
-            before=self._before,
+            before=self._whole.tokens,
             after=self._tokens,
             cache_layers=self._caches.sizes(),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,15 +11,15 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from ..models.base import Family
-from ..models.blocks import Block
 from ..models.wrappers import unwrapped
 from ..policy import BoundPolicy
-from ..tokens.visual import FROM_VISION_TOWER
-from .annotation import Boxes, check_boxes
-from .cache_names import given_cache, with_cache
+from ..tokens.signals import FROM_VISION_TOWER
+from .annotation import Boxes
+from .caches.names import given_cache, with_cache
+from .caches.windows import make_windows
 from .checkpointing import is_checkpointed, refuse_checkpointing
 from .conversations import Conversations
-from .decoder_input import axis_positions, of_sequences
+from .decoder_input import Told, axis_positions, given_embeddings, visual_blocks
 from .eager import uncompiled
 from .forward_call import ForwardCall
 from .generate_guard import (
@@ -30,14 +29,15 @@ from .generate_guard import (
     ids_of_embeddings,
     prompt_ids,
 )
-from .hooks import Override, add_after, add_before, is_pruned
+from .hooks import Override, add_after, add_before, is_pruned, passed_by
+from .layer_arguments import hidden_first
 from .losses import PrunedLoss
+from .masks import OwnMasks
 from .one_thread import OneThread
 from .prefill import Prefill
-from .prefill_input import PrefillInput
+from .sequence.input import PrefillInput
 from .statistics import PrefillStatistics
 from .vision import VisionRecorder
-from .windows import OwnMasks, make_windows
 
 _PROMPTS = ("input_ids", "inputs_embeds")
 
@@ -66,8 +66,7 @@ class Pruner:
         self._layers = family.layers(model)
         inv_freq = family.inverse_frequencies(model)
         self._frequencies = (inv_freq, family.frequency_axis(model, len(inv_freq)))
-        self._seeds: tuple[int, ...] = ()
-        self._boxes: Sequence[Boxes] | None = None
+        self._told = Told()
         self._vision = None
         if policy.needs & FROM_VISION_TOWER:
             self._vision = VisionRecorder(family, self._core, policy.needs)
@@ -77,6 +76,7 @@ class Pruner:
         self._loss = PrunedLoss()
         self._prompts: Tensor | None = None
         self._inputs: dict[str, Any] = {}
+        self._kept_back: dict[str, Any] = {}
         self._forward: ForwardCall | None = None
         self._n_calls = 0
         self._entered: set[int] = set()
@@ -88,8 +88,7 @@ class Pruner:
 
     def identify(self, sample_ids: Sequence[str]) -> None:
         """Name the batch elements of the next prefill: random choices follow these ids."""
-        digests = [hashlib.sha256(name.encode()).digest()[:7] for name in sample_ids]
-        self._seeds = tuple(int.from_bytes(digest, "little") for digest in digests)
+        self._told = self._told.named(sample_ids)
 
     def annotate(self, boxes: Sequence[Boxes]) -> None:
         """Annotated boxes of the batch elements of the next prefill, for `tokens.annotated`.
@@ -101,8 +100,7 @@ class Pruner:
         Raises:
             ValueError: a box is no box of fractions.
         """
-        check_boxes(boxes)
-        self._boxes = boxes
+        self._told = self._told.annotated(boxes)
 
     # Hooks -------------------------------------------------------------------------------------
 
@@ -116,9 +114,10 @@ class Pruner:
             block.callback(self._forget_call)
             block.enter_context(uncompiled())
             self._add_hooks(block)
-            block.push(guarded_generation(self._model, self._generating))
+            prunes = bool(self._policy.stages)
+            block.push(guarded_generation(self._model, self._generating, prunes))
             has_loss = self._core is not self._model and hasattr(self._model, "loss_function")
-            if self._policy.stages and has_loss:
+            if prunes and has_loss:
                 own = "_loss_function"
                 loss = Override(self._model, "loss_function", self._loss.compute, own)
                 block.callback(loss.remove)
@@ -134,7 +133,6 @@ class Pruner:
 
     def _add_hooks(self, block: ExitStack) -> None:
         """The hooks of the walk, each to be removed when the block ends."""
-
         for index, layer in enumerate(self._layers):
             add_before(block, layer, partial(self._before_layer, index))
             add_after(block, layer, partial(self._after_layer, index))
@@ -155,13 +153,15 @@ class Pruner:
         with self._one_thread.generating():
             ids = self._prompts = prompt_ids(arguments)
             self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
+            names = self._family.layout_arguments
+            self._kept_back = {name: arguments[name] for name in names if name in arguments}
             n_calls = self._n_calls
             try:
                 yield
             finally:
-                self._prompts = None
+                self._prompts, self._kept_back = None, {}
             if self._n_calls == n_calls:
-                raise RuntimeError(_passed_by("generate ran the model"))
+                raise RuntimeError(passed_by("generate ran the model"))
 
     # The walk of a forward call ----------------------------------------------------------------
 
@@ -170,6 +170,7 @@ class Pruner:
         self._one_thread.begin()
         self._forget_call()
         inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+        inputs.update((k, v) for k, v in self._kept_back.items() if inputs.get(k) is None)
         if inputs.get("input_ids") is None:
             inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
         self._inputs = inputs
@@ -185,71 +186,55 @@ class Pruner:
         self._n_calls, self._entered = self._n_calls + 1, set()
         cache = given_cache(kwargs)
         past = 0 if cache is None else cache.get_seq_length()
-        embeddings = kwargs.get("inputs_embeds")
-        if embeddings is None:
-            raise ValueError(
-                "the decoder was called alone, so nothing tells which tokens are visual: inside a "
-                "prune block call the whole model"
-            )
+        embeddings = given_embeddings(kwargs)
         positions = axis_positions(
             kwargs.get("position_ids"), self._family.rotary_axes, embeddings, past
         )
-        blocks = self._blocks(inputs, positions, past)
+        blocks = []
+        is_step = past > 0 and positions.shape[-1] == 1
+        prunes = bool(self._policy.stages)
+        if not is_step:
+            blocks = visual_blocks(self._family, self._core, inputs, positions, required=prunes)
         if is_checkpointed(self._layers):
-            if blocks and self._policy.stages:
+            if blocks and prunes:
                 refuse_checkpointing()
-        elif (
-            cache is None
-            and blocks
-            and (self._policy.stages or kwargs.get("use_cache") is not False)
-        ):
+        elif cache is None and blocks and (prunes or kwargs.get("use_cache") is not False):
             cache = DynamicCache(config=self._decoder.config)
             kwargs = with_cache(kwargs, cache, unwrapped(self._decoder).forward)
         additions: dict[int, Tensor] = {}
-        if blocks and self._policy.stages:
+        if blocks and prunes:
             kwargs, additions = self._family.layer_additions(kwargs)
         rotary = partial(self._family.rotary, self._decoder)
         own_masks = OwnMasks(past) if self._family.own_masks else None
-        if own_masks is not None and self._policy.stages and not past:
+        if own_masks is not None and prunes and not past:
             make_windows(cache)
         mask = (kwargs if own_masks is None else inputs).get("attention_mask")
         config = self._decoder.config
         needs_ids = self._family.needs_position_ids(config)
-        self._forward = ForwardCall(config, cache, mask, positions, rotary, own_masks, needs_ids)
+        prefill = None
         if cache is not None and (blocks or past == 0):
+            told = self._told.of_sequences(embeddings)
             given = PrefillInput(
                 blocks=blocks,
                 embeddings=embeddings,
                 positions=positions,
                 attention_mask=mask,
                 cache=cache,
-                seeds=of_sequences(self._seeds, embeddings),
+                seeds=told.seeds,
                 rotary=rotary,
                 norm=partial(self._family.final_norm, self._decoder),
-                boxes=None if self._boxes is None else of_sequences(self._boxes, embeddings),
+                boxes=told.boxes,
                 vision=None if self._vision is None else self._vision.take,
                 additions=additions,
             )
-            self._forward.prefill = Prefill(
-                self._family, self._policy, self._layers, self._frequencies, given
-            )
-        if positions.shape[-1] > 1 or past == 0:  # not a step of decoding
-            self._seeds, self._boxes = (), None
+            prefill = Prefill(self._family, self._policy, self._layers, self._frequencies, given)
+        self._forward = ForwardCall(
+            config, cache, mask, positions, rotary, own_masks, needs_ids, prefill
+        )
+        if not is_step:
+            self._told = Told()
             self._conversations.remember(cache, positions, mask, past)
         return args, kwargs
-
-    def _blocks(self, inputs: dict[str, Any], positions: Tensor, past: int) -> list[Block]:
-        if past and positions.shape[-1] == 1:
-            return []  # a step of decoding
-        if inputs.get("input_ids") is not None or inputs.get("mm_token_type_ids") is not None:
-            return self._family.blocks(self._core, inputs, positions)
-        if self._policy.stages:
-            raise ValueError(
-                "inputs_embeds came without anything that tells which tokens are visual: to "
-                "generate, pass input_ids beside inputs_embeds; to the model itself, pass "
-                "mm_token_type_ids [batch, length]"
-            )
-        return []
 
     def _before_layer(
         self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any
@@ -258,10 +243,10 @@ class Pruner:
         if self._forward is None:
             return None
         self._entered.add(index)
-        hidden, *rest = args
+        hidden, rest, kwargs = hidden_first(module, args, kwargs)
         kwargs = self._forward.shifted(index, hidden, kwargs)
         if self._forward.prefill is not None:
-            hidden, kwargs = self._forward.prefill.enter_layer(index, hidden, kwargs)
+            hidden, rest, kwargs = self._forward.prefill.enter_layer(index, hidden, rest, kwargs)
         return (hidden, *rest), self._forward.for_cache(index, hidden, kwargs)
 
     def _after_layer(self, index: int, module: nn.Module, args: Any, output: Any) -> Any:
@@ -272,7 +257,7 @@ class Pruner:
     def _after_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
         forward, self._forward = self._forward, None
         if missed := len(self._layers) - len(self._entered):
-            raise RuntimeError(_passed_by(f"the decoder ran {missed} of its layers"))
+            raise RuntimeError(passed_by(f"the decoder ran {missed} of its layers"))
         if forward is not None and forward.prefill is not None:
             self.stats = forward.prefill.statistics()
             self._loss.expect(forward.prefill.text_left())
@@ -285,12 +270,4 @@ class Pruner:
         """Also after an exception, which leaves no output."""
         self._one_thread.end()
         if output is not None and self._inputs:
-            raise RuntimeError(_passed_by("the model ran its decoder"))
-
-
-def _passed_by(what: str) -> str:
-    return (
-        f"{what} without prune's hooks, so nothing would be pruned: modules that were exported, "
-        "replaced inside the block or called by their `forward` have none; open the block on the "
-        "model as it is called"
-    )
+            raise RuntimeError(passed_by("the model ran its decoder"))

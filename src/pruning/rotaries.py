@@ -1,31 +1,48 @@
-"""The rotary embeddings of what is left, from those that the decoder makes for the whole input."""
+"""Positions and rotary embeddings of what is left: those of the input, or contiguous ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ..models.rotary import Rotary, each_rotary
-from .repack import taken
+from .memo import SameTensors
+from .sequence.packing import taken
+from .sequence.slots import PackedSequence
+
+
+@dataclass(frozen=True, eq=False)
+class Contiguous:
+    """Contiguous positions that a stage gives to what it leaves, for all layers that follow.
+
+    Attributes:
+        positions: position ids, long `[B, S]`.
+        shift: how far those of the last tokens lie below the logical ones, long `[B]`.
+        rotary: the rotary embedding of the positions.
+    """
+
+    positions: Tensor
+    shift: Tensor
+    rotary: Rotary
+
+    @classmethod
+    def of(
+        cls, sequence: PackedSequence, earlier: Tensor | None, make: Callable[[Tensor], Rotary]
+    ) -> Contiguous:
+        """Those of a sequence; `earlier` as in `PackedSequence.contiguous`."""
+        positions = sequence.contiguous(earlier)
+        shift = sequence.positions[:, -1] - positions[:, -1]
+        return cls(positions, shift, make(positions))
 
 
 class LayerRotaries:
-    """A decoder may have one for each type of its layers; layers alike share one."""
+    """Those of the input: one for each type of the decoder's layers; layers alike share it."""
 
     def __init__(self) -> None:
-        self._taken: dict[tuple[int, int], tuple[Rotary, Tensor, Rotary]] = {}
-        self._replaced: Rotary | None = None
-
-    @property
-    def replaced(self) -> bool:
-        """Whether there is one of new positions."""
-        return self._replaced is not None
-
-    def replace(self, rotary: Rotary) -> None:
-        """From now on it is this one, of new positions."""
-        self._replaced = rotary
+        self._taken: SameTensors[Rotary] = SameTensors()
 
     def current(self, arguments: Mapping[str, Any], origin: Tensor | None) -> Rotary:
         """The embedding of the current sequence.
@@ -37,8 +54,6 @@ class LayerRotaries:
         Raises:
             ValueError: the decoder gives none.
         """
-        if self._replaced is not None:
-            return self._replaced
         given = arguments.get("position_embeddings")
         if given is None:
             raise ValueError(
@@ -48,9 +63,6 @@ class LayerRotaries:
         if origin is None:
             rotary: Rotary = given
             return rotary
-        key = (id(given), id(origin))
-        if key not in self._taken:
-            # the tensors are held too, so that their ids cannot be given to others
-            packed = each_rotary(lambda x: taken(x, origin), given)
-            self._taken[key] = (given, origin, packed)
-        return self._taken[key][2]
+        return self._taken.once(
+            (given, origin), lambda: each_rotary(lambda x: taken(x, origin), given)
+        )

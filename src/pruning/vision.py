@@ -14,13 +14,8 @@ from ..models.base import Family
 from ..models.vision_towers.base import AttentionInput, TowerCall, VisionTower
 from ..models.vision_towers.places import places
 from ..models.vision_towers.received import Received
-from ..tokens.visual import (
-    FROM_VISION_TOWER,
-    Signal,
-    VisionDepth,
-    VisionQueries,
-    VisualTokens,
-)
+from ..tokens.signals import FROM_VISION_TOWER, Signal, VisionDepth, VisionQueries
+from ..tokens.visual import VisualTokens
 
 _ATTENTION: dict[VisionDepth, Signal] = {
     "early": Signal.VISION_ATTENTION_EARLY,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..runs.read import Score
+from ..runs.schema import Judgement
 from .paired import Difference
 
 DASH = "\N{EN DASH}"
@@ -114,7 +115,7 @@ def unread(name: str, count: int | None, n: int) -> str:
     return f"{name}: {count} of {n} replies UNREAD" if count else ""
 
 
-def judged(name: str, judge: Mapping[str, Any] | None) -> str:
+def judged(name: str, judge: Judgement | None) -> str:
     """What a judge settled of a run's unreadable replies, or would have had to; "" for nothing."""
     if judge is None or not judge["cases"]:
         return ""

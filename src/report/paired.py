@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..metrics.intervals import Z_95
+from ..metrics.intervals import adjusted_wald
 
 
 @dataclass(frozen=True)
@@ -43,27 +42,15 @@ def paired_differences(
 
 
 def mean_difference(strata: Sequence[Sequence[float]]) -> Difference:
-    """Unweighted mean over tasks of their mean paired difference.
-
-    The interval is the adjusted Wald interval of Bonett and Price (2012), "Adjusted Wald confidence
-    interval for a difference of binomial proportions based on paired data": one pair won and one
-    pair lost are added, so that runs which agree on every sample still get an honest width. Here it
-    is written for differences of any size in [-1, 1] and, with independent tasks, for their mean.
+    """Unweighted mean over tasks of their mean paired difference, with `adjusted_wald`.
 
     Args:
         strata: per task, the paired differences; at least one task, none of them empty.
     """
-    centre = variance = 0.0
-    for differences in strata:
-        adjusted = [*differences, 1.0, -1.0]
-        n = len(adjusted)
-        mean = sum(adjusted) / n
-        centre += mean / len(strata)
-        variance += (sum(d * d for d in adjusted) / n - mean**2) / n / len(strata) ** 2
-    half = Z_95 * math.sqrt(variance)
+    low, high = adjusted_wald(strata)
     return Difference(
         value=100 * sum(sum(d) / len(d) for d in strata) / len(strata),
-        low=100 * max(-1.0, centre - half),
-        high=100 * min(1.0, centre + half),
+        low=100 * low,
+        high=100 * high,
         pairs=sum(len(d) for d in strata),
     )

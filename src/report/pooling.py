@@ -12,6 +12,7 @@ from typing import Any
 from ..metrics.intervals import wilson
 from ..runs.grouping import same_but_for_data
 from ..runs.read import Figures, Row, Run, Score
+from ..runs.schema import Judgement
 
 SUBSET = ("limit", "subset_seed")
 
@@ -122,11 +123,12 @@ def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | Non
     return sum(value * weight for value, weight in known) / total if total else None
 
 
-def _judged(members: Sequence[Run]) -> Mapping[str, Any] | None:
+def _judged(members: Sequence[Run]) -> Judgement | None:
     judged = [run.judge for run in members if run.judge]
     if not judged:
         return None
-    return {**judged[0], **{key: sum(j[key] for j in judged) for key in ("cases", "settled")}}
+    cases, settled = sum(j["cases"] for j in judged), sum(j["settled"] for j in judged)
+    return {**judged[0], "cases": cases, "settled": settled}
 
 
 def _data(name: str, members: Sequence[Run]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
@@ -24,7 +23,6 @@ def summary(run: Run, beside: Iterable[Run] = ()) -> dict[str, Any]:
             vanilla's (the paper's Rel. Avg. for one benchmark), and `kv_share` the size of the
             cache as a share of vanilla's; else both are None.
     """
-    measured = json.loads((run.folder / "metrics.json").read_text("utf-8"))
     vanilla = _vanilla_of(run, beside)
     shares = [score.value for name, score in run.shown.items() if name not in run.units]
     figures: dict[str, Any] = {
@@ -40,9 +38,9 @@ def summary(run: Run, beside: Iterable[Run] = ()) -> dict[str, Any]:
         "average_tokens": run.average_tokens,
         "kv_bytes_per_sample": run.kv_bytes,
         "kv_share": _ratio(run.kv_bytes, vanilla.kv_bytes if vanilla else None),
-        "seconds_per_sample": _ratio(measured.get("seconds"), run.n),
+        "seconds_per_sample": _ratio(run.seconds, run.n),
     }
-    for stage, layer in (measured.get("layers") or {}).items():
+    for stage, layer in run.layers.items():
         figures[f"layer/{stage}"] = layer
     for task, score in run.scores.items():
         figures[f"score/{task}"] = score.value

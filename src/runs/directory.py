@@ -12,36 +12,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
+from .fields import read_json
+from .schema import Status
 from .storage import replacing, writing
 
 ATTEMPTS = 5
 """At a lock, 0.1 s apart: `job=status` holds it for an instant."""
-
-State = Literal["running", "done", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How far a run is; `status.json`.
-
-    Attributes:
-        done: samples with a row, failed ones included.
-        errors: how many of them failed.
-        started, updated: ISO 8601, UTC; `started` is of the first start.
-        seconds: spent on predicting, over all starts.
-        samples_per_second: of the latest start.
-    """
-
-    state: State
-    done: int
-    total: int
-    errors: int
-    started: str
-    updated: str
-    seconds: float = 0.0
-    samples_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +39,8 @@ class RunDirectory:
     def read_status(self) -> Status | None:
         """None where the run has not started or the file is damaged: rows tell what is done."""
         try:
-            return Status(**json.loads((self.path / "status.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+            return read_json(self.path / "status.json", Status)
+        except (FileNotFoundError, ValueError):
             return None
 
     def write_status(self, status: Status) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from .read import TRIAL, Run
 from .settings import canonical, choices_of, flatten
 
-ORIGINS = ("ivcprune", "weights")
-"""Entries of `env.json` that results depend on: package version, fingerprint of the weights."""
 AVERAGE = "policy.average_tokens"
 SET = ("policy.", "model.", "seed", "attention", "generation")
 """How the names of settings begin that comparable runs share and that are none of the data's."""
@@ -23,16 +21,16 @@ def comparable(runs: Iterable[Run]) -> list[list[Run]]:
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         components = [run.config.get("model"), run.config.get("data")]
-        origins = [run.environment.get(name) for name in ORIGINS]
-        judge = (run.judge or {}).get("name")
+        origins = list(_origins(run).values())
+        judge = run.judge["name"] if run.judge else None
         groups[canonical(run.model, run.data, components, origins, judge)].append(run)
     return sorted(groups.values(), key=lambda group: -max(run.finished for run in group))
 
 
 def same_but_for_data(run: Run) -> str:
     """What a run shares with runs of other benchmarks that may be put together with it."""
-    origins = [run.environment.get(name) for name in ORIGINS]
-    judge = (run.judge or {}).get("name")
+    origins = list(_origins(run).values())
+    judge = run.judge["name"] if run.judge else None
     return canonical(run.model, run.config.get("model"), choices_of(run), origins, judge)
 
 
@@ -46,13 +44,19 @@ def describe_setting(runs: Sequence[Run]) -> str:
     data = flatten(first.config.get("data"))
     shown = {k: v for k, v in data.items() if k not in ("_target_", "name") and v is not None}
     origins = {
-        name: str(first.environment[name]).removeprefix("sha256:")[:8]
-        for name in ORIGINS
-        if name in first.environment
+        name: str(origin).removeprefix("sha256:")[:8]
+        for name, origin in _origins(first).items()
+        if origin is not None
     }
     settings = shown | _average(runs) | _set_for_all(runs) | origins
     trial = [TRIAL] if first.is_trial else []
     return ", ".join([*trial, *(f"{name}={value}" for name, value in settings.items())])
+
+
+def _origins(run: Run) -> dict[str, str | None]:
+    """What of `env.json` results depend on: package version, fingerprint of the weights."""
+    named = run.environment
+    return {"ivcprune": named.get("ivcprune"), "weights": named.get("weights")}
 
 
 def _average(runs: Sequence[Run]) -> dict[str, object]:

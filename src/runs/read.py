@@ -8,10 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from ..configuration.swaps import named_by_swaps
+from ..metrics.aggregate import Summary
+from .fields import read_json
+from .samples import read_table
+from .schema import Environment, Judgement, Metrics, Reading
 
 TRIAL = "TRIAL of the wiring: bundled model, built-in samples, no result of the models named"
 """What reports say of runs under `smoke=true`."""
@@ -61,11 +65,12 @@ class Run:
             runs that are older than the two readings.
         unread: replies that nobody could read; None likewise.
         reads_as_published: whether scores, categories and samples are those of `published`.
-        judge: what a judge was asked, as in `metrics.json`; None without one.
+        judge: what a judge was asked; None without one.
         config: the resolved configuration.
-        environment: `env.json`, what the run was computed with.
+        environment: what the run was computed with.
         layers: at which decoder layer each stage acted.
         overrides: what the command line set.
+        seconds: spent on predicting; None where that was not noted.
     """
 
     folder: Path
@@ -78,16 +83,17 @@ class Run:
     kv_bytes: float | None
     scores: dict[str, Score]
     config: dict[str, Any]
-    environment: dict[str, Any]
+    environment: Environment
     headline: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
-    judge: Mapping[str, Any] | None = None
+    judge: Judgement | None = None
     categories: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     layers: Mapping[str, int] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     published: Figures | None = None
     unread: int | None = None
     reads_as_published: bool = False
+    seconds: float | None = None
 
     def as_published(self) -> Run:
         """The run with the figures and rows that tables of the paper compare with.
@@ -128,7 +134,7 @@ class Run:
 
     def samples(self) -> list[Row]:
         """All rows of `samples.parquet`."""
-        rows: list[Row] = pq.read_table(self.folder / "samples.parquet").to_pylist()
+        rows: list[Row] = read_table(self.folder)
         if not self.reads_as_published:
             return rows
         return [
@@ -138,7 +144,8 @@ class Run:
 
     def token_maps(self) -> dict[str, Row]:
         """By sample id, in dataset order: the entries of `tokens.json`; empty without that file."""
-        entries = _read_json(self.folder / "tokens.json", default=[])
+        path = self.folder / "tokens.json"
+        entries = json.loads(path.read_text("utf-8")) if path.exists() else []
         return {entry["sample_id"]: entry for entry in entries}
 
 
@@ -146,38 +153,49 @@ def load_run(folder: Path) -> Run:
     """The finished run in `folder`.
 
     Raises:
-        ValueError: `metrics.json` is not what this version writes.
+        ValueError: a file is not what this version or an older one writes; names file and field.
+    """
+    metrics = read_metrics(folder)
+    config = _read_config(folder / "config.yaml")
+    overrides = _read_lines(folder / "overrides.txt")
+    environment = folder / "env.json"
+    return Run(
+        folder=folder,
+        policy=_name(metrics["policy"], config, overrides),
+        model=metrics["model"],
+        data=metrics["data"],
+        n=metrics["n"],
+        errors=metrics["errors"],
+        average_tokens=metrics["average_tokens"],
+        kv_bytes=metrics["kv_bytes_per_sample"],
+        scores=_scores(metrics["scores"]),
+        config=config,
+        environment=read_json(environment, Environment) if environment.exists() else {},
+        headline=tuple(metrics.get("headline", ())),
+        units=metrics.get("units") or {},
+        judge=metrics.get("judge"),
+        categories=scores_by_category(metrics.get("categories") or {}),
+        layers=metrics.get("layers") or {},
+        overrides=overrides,
+        published=_published(metrics.get("published")),
+        unread=metrics.get("unread"),
+        seconds=metrics.get("seconds"),
+    )
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """`metrics.json` of the run in `folder`.
+
+    Raises:
+        ValueError: it is not what this version or an older one writes; names the field.
     """
     path = folder / "metrics.json"
     try:
-        metrics = json.loads(path.read_text())
-        config = _read_config(folder / "config.yaml")
-        overrides = _read_lines(folder / "overrides.txt")
-        return Run(
-            folder=folder,
-            policy=_name(metrics["policy"], config, overrides),
-            model=metrics["model"],
-            data=metrics["data"],
-            n=metrics["n"],
-            errors=metrics["errors"],
-            average_tokens=metrics["average_tokens"],
-            kv_bytes=metrics["kv_bytes_per_sample"],
-            scores=_scores(metrics["scores"]),
-            config=config,
-            environment=_read_json(folder / "env.json", default={}),
-            headline=tuple(metrics.get("headline", ())),
-            units=metrics.get("units") or {},
-            judge=metrics.get("judge"),
-            categories=scores_by_category(metrics.get("categories") or {}),
-            layers=metrics.get("layers") or {},
-            overrides=overrides,
-            published=_published(metrics.get("published")),
-            unread=metrics.get("unread"),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return read_json(path, Metrics)
+    except ValueError as error:
         raise ValueError(
-            f"{path} is not a valid metrics file ({type(error).__name__}: {error}): "
-            "delete this run directory and run the command again"
+            f"{path} is not a valid metrics file ({error.__cause__}): delete this run directory "
+            "and run the command again"
         ) from error
 
 
@@ -190,17 +208,17 @@ def _name(policy: str, config: Mapping[str, Any], overrides: tuple[str, ...]) ->
 
 
 def scores_by_category(
-    categories: Mapping[str, Mapping[str, Any]],
+    categories: Mapping[str, Mapping[str, Summary]],
 ) -> dict[str, dict[str, Score]]:
     """`categories` of `metrics.json` as scores."""
     return {name: _scores(of_metric) for name, of_metric in categories.items()}
 
 
-def _scores(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Score]:
+def _scores(figures: Mapping[str, Summary]) -> dict[str, Score]:
     return {name: Score(**score) for name, score in figures.items()}
 
 
-def _published(figures: Mapping[str, Any] | None) -> Figures | None:
+def _published(figures: Reading | None) -> Figures | None:
     if figures is None:
         return None
     return Figures(_scores(figures["scores"]), scores_by_category(figures["categories"]))
@@ -223,17 +241,16 @@ def unfinished_runs(experiment: Path) -> list[str]:
     return [folder.name for folder in started if not (folder / "metrics.json").exists()]
 
 
-def _read_json(path: Path, default: Any) -> Any:
-    return json.loads(path.read_text("utf-8")) if path.exists() else default
-
-
 def _read_lines(path: Path) -> tuple[str, ...]:
     return tuple(path.read_text("utf-8").splitlines()) if path.exists() else ()
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """The saved configuration; its interpolations were resolved when it was written."""
-    config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    except YAMLError as error:
+        raise ValueError(f"{path} is no YAML ({error})") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path.name} holds no mapping")
+        raise ValueError(f"{path} holds no mapping")
     return {str(name): value for name, value in config.items()}

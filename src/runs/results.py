@@ -9,44 +9,14 @@ from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 
-from ..metrics.aggregate import aggregate
+from ..metrics.aggregate import Summary, aggregate
 from ..metrics.aggregators import MEAN, aggregator_named
 from ..metrics.figures import ScoredSample, evaluate
-from .directory import RunDirectory, Status
-from .judgement import Judgement
+from .directory import RunDirectory
 from .key import as_file_name
-from .samples import SampleRow
-from .storage import replacing
-
-SCHEMA = pa.schema(
-    {
-        "sample_id": pa.string(),
-        "task": pa.string(),
-        "category": pa.string(),
-        "question": pa.string(),
-        "prediction": pa.string(),
-        "parsed": pa.string(),
-        "target": pa.string(),
-        "score": pa.float64(),
-        "n_visual": pa.int64(),
-        "n_kept": pa.int64(),
-        "kept_by_stage": pa.string(),
-        "average_tokens": pa.float64(),
-        "kv_bytes": pa.int64(),
-        "settled": pa.bool_(),
-        "published_parsed": pa.string(),
-        "published_score": pa.float64(),
-        "published_settled": pa.bool_(),
-        "judge": pa.string(),
-        "error": pa.string(),
-        "rank": pa.int32(),
-    }
-)
-"""Columns of `samples.parquet`."""
+from .schema import Judgement, Reading, RunFigures, SampleRow, Status
 
 DESCRIPTION = ("category", "question")
 """What rows take from the dataset; a sample that could not be read does not bring it along."""
@@ -98,7 +68,7 @@ def metrics(
     benchmark: Mapping[str, Any] | None = None,
     judgement: Judgement | None = None,
     published: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> RunFigures:
     """The figures of `metrics.json`: scores, and cost as measured on the cache.
 
     `n` counts failed samples; scores and costs are means over the others. `average_tokens` is over
@@ -131,15 +101,13 @@ def metrics(
         "published": _as_published(rows, published),
         "unread": unread.total(),
         "unread_by_task": {task: unread[task] for task in task_scores},
-        "judge": judgement.as_json() if judgement else None,
+        "judge": judgement,
         "seconds": round(status.seconds, 3),
         "samples_per_second": status.samples_per_second,
     }
 
 
-def _as_published(
-    rows: Sequence[SampleRow], benchmark: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
+def _as_published(rows: Sequence[SampleRow], benchmark: Mapping[str, Any] | None) -> Reading | None:
     if any(row.score is not None and row.published_score is None for row in rows):
         return None  # a run that an older version began: figures over its newer rows would mislead
     _, scores, categories = _figures([row.as_published() for row in rows], benchmark)
@@ -148,7 +116,7 @@ def _as_published(
 
 def _figures(
     rows: Sequence[SampleRow], benchmark: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Summary], dict[str, Summary], dict[str, dict[str, Summary]]]:
     """Scores of tasks, all scores, and all categories."""
     tasks = aggregate(asdict(row) for row in rows)
     categories = tasks.pop("categories")
@@ -169,13 +137,6 @@ def benchmark_scores(
     aggregator = aggregator_named(name)
     result = evaluate(aggregator, scored_samples(dataset, rows))
     return asdict(result) | {"units": dict(aggregator.units)}
-
-
-def write_samples(run_dir: RunDirectory, rows: Sequence[SampleRow]) -> None:
-    """`samples.parquet`."""
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    with replacing(run_dir.path / "samples.parquet") as draft:
-        pq.write_table(table, draft)
 
 
 def write_tokens(run_dir: RunDirectory, ids: Sequence[str]) -> None:

@@ -1,72 +1,50 @@
-"""Rows of finished samples: appended while a run goes on, read back when it is resumed."""
+"""Rows of samples: appended while a run goes on, read back when it is resumed, then one table."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from .storage import writing
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from .fields import typed
+from .schema import SampleRow
+from .storage import replacing, writing
 
-@dataclass(frozen=True, slots=True)
-class SampleRow:
-    """What one sample came to; a row of `samples/rank*.jsonl` and of `samples.parquet`.
+SCHEMA = pa.schema(
+    {
+        "sample_id": pa.string(),
+        "task": pa.string(),
+        "category": pa.string(),
+        "question": pa.string(),
+        "prediction": pa.string(),
+        "parsed": pa.string(),
+        "target": pa.string(),
+        "score": pa.float64(),
+        "n_visual": pa.int64(),
+        "n_kept": pa.int64(),
+        "kept_by_stage": pa.string(),
+        "average_tokens": pa.float64(),
+        "kv_bytes": pa.int64(),
+        "settled": pa.bool_(),
+        "published_parsed": pa.string(),
+        "published_score": pa.float64(),
+        "published_settled": pa.bool_(),
+        "judge": pa.string(),
+        "error": pa.string(),
+        "rank": pa.int32(),
+    }
+)
+"""Columns of `samples.parquet`."""
 
-    Attributes:
-        parsed: what was read from `prediction`: a box as JSON, or the normalised answer; "" where
-            it is unread.
-        target: the true box as JSON, or the accepted answers separated by " | ".
-        score: in [0, 1]; None where the sample failed, or only a judge could have told.
-        n_visual, n_kept: visual tokens before pruning, and after the last stage.
-        kept_by_stage: JSON, visual tokens left after each stage by its name.
-        average_tokens: share of the visual tokens in the KV cache, mean over layers.
-        kv_bytes: size of this sample's part of the KV cache after the prefill.
-        settled: False where the prediction is unread.
-        published_parsed, published_score, published_settled: the same to the letter of the
-            published evaluation.
-        judge: name of the judge that gave a verdict, in the readings that are not settled; "" where
-            none did.
-        error: why the sample failed; None where it did not.
-        rank: of the process that computed it.
-    """
-
-    sample_id: str
-    task: str
-    rank: int
-    category: str = ""
-    question: str = ""
-    prediction: str = ""
-    parsed: str = ""
-    target: str = ""
-    score: float | None = None
-    n_visual: int | None = None
-    n_kept: int | None = None
-    kept_by_stage: str = "{}"
-    average_tokens: float | None = None
-    kv_bytes: int | None = None
-    settled: bool = True
-    published_parsed: str = ""
-    published_score: float | None = None
-    published_settled: bool = True
-    judge: str = ""
-    error: str | None = None
-
-    @property
-    def is_unread(self) -> bool:
-        """Whether neither a rule nor a judge could tell what the reply says."""
-        return self.error is None and not self.settled and not self.judge
-
-    def as_published(self) -> SampleRow:
-        """The row with the published reading in the place of a person's."""
-        return replace(
-            self,
-            parsed=self.published_parsed,
-            score=self.published_score,
-            settled=self.published_settled,
-        )
+TABLE = "samples.parquet"
+COMPARED = ("sample_id", "task", "score")
+"""Columns that every version wrote, and no report can do without."""
 
 
 class SampleLog:
@@ -151,13 +129,40 @@ def merge(rows: Iterable[SampleRow], ids: Sequence[str]) -> list[SampleRow]:
     return [by_id[sample_id] for sample_id in ids]
 
 
+def write_table(folder: Path, rows: Sequence[SampleRow]) -> None:
+    """`samples.parquet`."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    with replacing(folder / TABLE) as draft:
+        pq.write_table(table, draft)
+
+
+def read_table(folder: Path) -> list[dict[str, Any]]:
+    """All rows of `samples.parquet`, by column; older runs lack some of the columns.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such table, or has not the columns that every version wrote.
+    """
+    path = folder / TABLE
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): run the command of the run again"
+        ) from error
+    if missing := [name for name in COMPARED if name not in table.column_names]:
+        raise ValueError(f"{path} has no column {missing[0]!r}: it is no table of a run's samples")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
 def _read(path: Path) -> list[SampleRow]:
     complete, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
     for number, line in enumerate(complete.splitlines(), start=1):
         try:
-            rows.append(SampleRow(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            rows.append(typed(SampleRow, json.loads(line)))
+        except ValueError as error:
             raise ValueError(
                 f"{path}, line {number} is damaged ({error}): delete the line and run the command "
                 "again, which computes its sample anew"

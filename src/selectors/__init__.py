@@ -31,6 +31,7 @@ from .visionzip import VisionZipSelector
 from .vispruner import VisPrunerSelector
 from .vscan import VScanSelector
 from .windows import WindowFastVSelector
+from .with_coordinates import WithCoordinates, with_coordinates
 
 __all__ = [
     "AdaptiveTopUp",
@@ -81,6 +82,7 @@ __all__ = [
     "VisionZipSelector",
     "WindowFastVSelector",
     "WindowPatternSelector",
+    "WithCoordinates",
     "Without",
     "coordinate_scores",
     "decision",
@@ -88,4 +90,5 @@ __all__ = [
     "signals_of",
     "similarity_received",
     "top",
+    "with_coordinates",
 ]

@@ -83,14 +83,23 @@ class AdaptiveTopUp(Selector):
             )
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        first = mask_of(self.first, tokens) & tokens.valid
-        candidates = tokens.eligible & tokens.valid
-        score = self.then.score(tokens)
+        whole = tokens.whole
+        first = mask_of(self.first, whole) & tokens.valid
+        candidates = whole.eligible & tokens.valid
+        score = self.then.score(whole)
         whole_row = torch.zeros_like(tokens.block)
         need = (mass_before(score, whole_row, candidates) < self.mass).sum(dim=1)
-        low, high = (self._bound(tokens, keep) for keep in (self.low, self.high))
+        low, high = (self._bound(whole, keep) for keep in (self.low, self.high))
         k = need.clamp(low, high).maximum(first.sum(dim=1))
-        return top(score.masked_fill(first, torch.inf), first | candidates, k)
+        open_ = first | candidates
+        if tokens.reserved is not None:
+            open_ = open_ & ~tokens.reserved
+            k = k - (tokens.reserved & tokens.valid).sum(dim=1)
+        return top(score.masked_fill(first, torch.inf), open_, k)
+
+    @property
+    def leaves_room(self) -> bool:
+        return True
 
     def _bound(self, tokens: VisualTokens, keep: float) -> Tensor:
         bound = torch.tensor(counts(tokens, keep, "original", self.rounding), dtype=torch.long)

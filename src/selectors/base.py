@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_choice, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .selection import Selection
 
 Rounding = Literal["round", "floor", "ceil", "float_round", "float_floor"]
@@ -73,6 +75,14 @@ class Selector(ABC):
         return self
 
     @property
+    def leaves_room(self) -> bool:
+        """Whether it keeps so many fewer tokens where some are reserved, see `TokenRows.reserve`.
+
+        A set of positions does not: it is what it is.
+        """
+        return False
+
+    @property
     def share(self) -> float | None:
         """Share of the original tokens that the budget asks for; None where there is no such."""
         return None
@@ -121,16 +131,24 @@ def children(selector: Selector) -> Iterator[Selector]:
         yield from (member for member in members if isinstance(member, Selector))
 
 
-def counts(tokens: VisualTokens, keep: float, of: Of, rounding: Rounding) -> list[int]:
-    """A budget as a number of tokens in each row; see `Budget` for the arguments."""
+def counts(
+    tokens: VisualTokens, keep: float, of: Of, rounding: Rounding, minimum: int = 0
+) -> list[int]:
+    """A budget as a number of tokens in each row, less those that are reserved; see `Budget`."""
+    reserved = tokens.reserved_count
     if isinstance(keep, int):
-        return [keep] * len(tokens.rows)
-    totals = tokens.count
-    if of != "current":
-        totals = tokens.original_count if of == "original" else tokens.eligible_count
-    # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
-    is_float = rounding.startswith("float")
-    return [_ROUNDERS[rounding](keep * n if is_float else round(keep * n, 9)) for n in totals]
+        wanted = [keep] * len(tokens.rows)
+    else:
+        totals = tokens.count if of == "current" else tokens.original_count
+        if of == "eligible":
+            totals = [n + k for n, k in zip(tokens.eligible_count, reserved, strict=True)]
+        # 0.07 * 100 is 7.000000000000001: rounded first, so that ceil does not say 8
+        is_float = rounding.startswith("float")
+        wanted = [_ROUNDERS[rounding](keep * n if is_float else round(keep * n, 9)) for n in totals]
+    return [
+        max(min(max(n, minimum), now) - k, 0)
+        for n, now, k in zip(wanted, tokens.count, reserved, strict=True)
+    ]
 
 
 def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
@@ -139,7 +157,7 @@ def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
     Raises:
         TypeError, ValueError: naming the class, the value and what is allowed.
     """
-    name = f"{type(owner).__name__}.keep"
+    name = setting(owner, "keep")
     if isinstance(keep, bool) or not isinstance(keep, int | float):
         raise TypeError(f"{name} is {keep!r}: it must be a ratio (float) or a count (int)")
     if isinstance(keep, int) and keep < 1:
@@ -148,23 +166,8 @@ def check_budget(owner: object, keep: float, of: str, rounding: str) -> None:
         raise ValueError(
             f"{name} is {keep}: a ratio must be in (0, 1]; write an integer for a count of tokens"
         )
-    check_choice(owner, "of", of, get_args(Of))
-    check_choice(owner, "rounding", rounding, tuple(_ROUNDERS))
-
-
-def check_share(owner: object, name: str) -> None:
-    """Raises ValueError unless the setting of that name is in [0, 1]."""
-    value = getattr(owner, name)
-    if not 0.0 <= value <= 1.0:
-        label = f"{type(owner).__name__}.{name}"
-        raise ValueError(f"{label} is {value}: it must be a share in [0, 1]")
-
-
-def check_choice(owner: object, name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raises ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        label = f"{type(owner).__name__}.{name}"
-        raise ValueError(f"{label} is {value!r}: it must be one of {', '.join(allowed)}")
+    check_choice(setting(owner, "of"), of, get_args(Of))
+    check_choice(setting(owner, "rounding"), rounding, _ROUNDERS)
 
 
 class OneBudget(Selector):
@@ -172,6 +175,10 @@ class OneBudget(Selector):
 
     keep: float | int | None
     of: Of
+
+    @property
+    def leaves_room(self) -> bool:
+        return True
 
     def with_keep(self, keep: float) -> Selector:
         budgeted: Any = self
@@ -212,9 +219,8 @@ class Budget(OneBudget):
         check_budget(self, self.keep, self.of, self.rounding)
 
     def budget(self, tokens: VisualTokens) -> list[int]:
-        """Tokens to keep in each row, at most the row's present tokens."""
-        wanted = counts(tokens, self.keep, self.of, self.rounding)
-        return [min(max(n, self.minimum), now) for n, now in zip(wanted, tokens.count, strict=True)]
+        """Tokens to keep in each row, at most the row's present ones; reserved ones count."""
+        return counts(tokens, self.keep, self.of, self.rounding, self.minimum)
 
 
 @dataclass(frozen=True)
@@ -237,7 +243,7 @@ class Ranked(Budget):
         """Score of each token, float32 `[R, N]`; higher is kept."""
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        return top(self.score(tokens), tokens.eligible & tokens.valid, self.budget(tokens))
+        return top(self.score(tokens.whole), tokens.eligible & tokens.valid, self.budget(tokens))
 
     def sizes(self, tokens: VisualTokens) -> list[int] | None:
         # a subclass with a `select` of its own may keep other numbers

@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, setting
 from ..tokens.rows import Scope
 from ..tokens.visual import VisualTokens
 from .base import Of, OneBudget, Ranked, Rounding, Selector, check_budget, counts, mask_of, top
@@ -39,8 +40,20 @@ class Union(Selector):
         return {str(number): member for number, member in enumerate(self.members)}
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        masks = [mask_of(member, tokens) for member in self.named.values()]
-        return torch.stack(masks).any(dim=0)
+        whole = tokens.whole
+        masks = {name: mask_of(member, whole) for name, member in self.named.items()}
+        union = torch.stack(list(masks.values())).any(dim=0)
+        if tokens.reserved is None:
+            return union
+        name = self._filling
+        assert name is not None, "see leaves_room"
+        sets = [mask for other, mask in masks.items() if other != name]
+        first = torch.stack([torch.zeros_like(union), *sets]).any(dim=0) & ~tokens.reserved
+        room = ((union & tokens.valid).sum(dim=1) - tokens.reserved.sum(dim=1)).maximum(
+            first.sum(dim=1)
+        )
+        score = cast(Ranked, self.named[name]).score(whole).masked_fill(first, torch.inf)
+        return top(score, first | (tokens.eligible & tokens.valid), room)
 
     def at_most(self, tokens: VisualTokens) -> list[int] | None:
         bounds = [member.at_most(tokens) for member in self.named.values()]
@@ -61,6 +74,10 @@ class Union(Selector):
         others = replace(self, members={n: m for n, m in self.named.items() if n != name})
         then = cast(Ranked, self.named[name])
         return TopUp(first=others.within(keep), then=then, keep=keep)
+
+    @property
+    def leaves_room(self) -> bool:
+        return self._filling is not None
 
     def within(self, keep: float) -> Selector:
         return replace(self, members={n: m.within(keep) for n, m in self.named.items()})
@@ -104,10 +121,12 @@ class TopUp(OneBudget):
             raise TypeError(f"TopUp.then is {type(self.then).__name__}: it must be a ranking")
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        first = mask_of(self.first, tokens) & tokens.valid
+        first = mask_of(self.first, tokens.whole) & tokens.valid
+        if tokens.reserved is not None:
+            first = first & ~tokens.reserved
         total = torch.tensor(counts(tokens, self.keep, self.of, self.rounding))
         k = first.sum(dim=1).maximum(total.to(first.device, non_blocking=True))
-        score = self.then.score(tokens).masked_fill(first, torch.inf)
+        score = self.then.score(tokens.whole).masked_fill(first, torch.inf)
         return top(score, first | (tokens.eligible & tokens.valid), k)
 
     def sizes(self, tokens: VisualTokens) -> list[int] | None:
@@ -152,6 +171,10 @@ class Around(Selector):
 
     selector: Selector
 
+    @property
+    def leaves_room(self) -> bool:
+        return self.selector.leaves_room
+
     def with_keep(self, keep: float) -> Selector:
         around: Any = self
         return cast(Selector, replace(around, selector=self.selector.with_keep(keep)))
@@ -183,10 +206,7 @@ class Per(Around):
     selector: Selector
 
     def __post_init__(self) -> None:
-        if self.scope not in get_args(Scope):
-            raise ValueError(
-                f"Per.scope is {self.scope!r}: it must be one of {', '.join(get_args(Scope))}"
-            )
+        check_choice(setting(self, "scope"), self.scope, get_args(Scope))
 
     def select(self, tokens: VisualTokens) -> Tensor | Selection:
         groups = tokens.regroup(self.scope)

@@ -8,8 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, setting
 from ..tokens.visual import VisualTokens
-from .base import Budget, check_choice, top
+from .base import Budget, top
 
 MOST_RANKINGS = 4
 """Of the scorers here: V and U of two axes."""
@@ -73,9 +74,10 @@ class IVCSelector(Budget):
     Scorers with more rankings share the same total evenly. All tokens of a row can be coordinates,
     also letterbox padding.
 
-    Cost: d / 2 sines and cosines a token. Source: the published code; the paper counts positions
-    from 1, here they are the model's own. Deviation: in float32, where the published bfloat16 ties
-    massively; ties go to the lower index.
+    Cost: d / 2 sines and cosines a token. Paper: arXiv 2602.03060. Source: the published code
+    (github.com/FireRedTeam/IVC-Prune, 03afd9c); the paper counts positions from 1, here they are
+    the model's own. Deviation: in float32, where the published bfloat16 ties massively; ties go to
+    the lower index.
 
     Attributes:
         coordinates: "published", "section_aware", "per_axis", or a scorer of your own.
@@ -88,13 +90,25 @@ class IVCSelector(Budget):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.coordinates, str):
-            check_choice(self, "coordinates", self.coordinates, tuple(SCORERS))
+            check_choice(setting(self, "coordinates"), self.coordinates, tuple(SCORERS))
+
+    @property
+    def leaves_room(self) -> bool:
+        return False
+
+    def rankings(self, tokens: VisualTokens) -> Tensor:
+        """The rankings whose best tokens are coordinates, float32 `[K, R, N]`."""
+        scorer = self.coordinates
+        return (SCORERS[scorer] if isinstance(scorer, str) else scorer)(tokens)
+
+    def of_each(self, tokens: VisualTokens, n_rankings: int) -> list[int]:
+        """How many tokens of each row every ranking gives."""
+        return [max(1, 2 * n // n_rankings) if n else 0 for n in self.budget(tokens)]
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        scorer = self.coordinates
-        rankings = (SCORERS[scorer] if isinstance(scorer, str) else scorer)(tokens)
+        rankings = self.rankings(tokens)
         n_rankings = rankings.shape[0]
-        k = [max(1, 2 * n // n_rankings) if n else 0 for n in self.budget(tokens)]
+        k = self.of_each(tokens, n_rankings)
         candidates = tokens.valid.repeat(n_rankings, 1)
         chosen = top(rankings.flatten(0, 1), candidates, k * n_rankings)
         return chosen.view_as(rankings).any(dim=0)

@@ -7,7 +7,9 @@ from dataclasses import KW_ONLY, dataclass, replace
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_at_least, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Budget, Rounding, Selector, top
 from .similarity import normalised
 
@@ -46,8 +48,7 @@ class DARTSelector(Budget):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("image_pivots", 1), ("text_pivots", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"DARTSelector.{name} is {value}: it must be at least {least}")
+            check_at_least(setting(self, name), getattr(self, name), least)
 
     def with_keep(self, keep: float) -> Selector:
         return replace(self, keep=keep, of="original", exact_budget=True)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_fraction, setting
 from ..tokens.rows import Row
-from ..tokens.visual import Signal, VisualTokens
-from .base import Selector, check_share
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
+from .base import Selector
 from .frames import Frames, frame_numbers
 from .similarity import normalised
 from .windows import rank_within
@@ -40,7 +42,7 @@ class DyCokeSelector(Selector):
     needs = frozenset({Signal.EMBEDDINGS})
 
     def __post_init__(self) -> None:
-        check_share(self, "merging")
+        check_fraction(setting(self, "merging"), self.merging)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         videos = tokens.regroup("image")
@@ -57,10 +59,19 @@ class DyCokeSelector(Selector):
         # a token that an earlier stage has taken the partner of is like nothing
         newness = (-cosine).masked_fill(~found, torch.inf)
         most = torch.tensor([*(self._kept(row) for row in tokens.blocks), 0])
-        most = most.to(tokens.device, non_blocking=True)[tokens.block]
+        most = most.to(tokens.device, non_blocking=True)
+        if tokens.reserved is not None:
+            newness = newness.masked_fill(tokens.reserved, -torch.inf)
+            taken = (tokens.reserved & tokens.valid).long().flatten()
+            most = most.index_add(0, tokens.block.flatten(), taken, alpha=-1)
+        most = most[tokens.block]
         frame = frames.number.masked_fill(before < 0, max(frames.totals, default=0))
         stays = (before < 0) | (rank_within(frame, newness) < most)
         return stays & (tokens.eligible | tokens.special) & tokens.valid
+
+    @property
+    def leaves_room(self) -> bool:
+        return True
 
     def _kept(self, frame: Row) -> int:
         return int((1 - self.merging) * frame.original_count)

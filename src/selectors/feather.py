@@ -6,7 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_at_least, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Ranked, Rounding, Selector
 
 
@@ -37,7 +39,8 @@ class FeatherSelector(Ranked):
 class GridSelector(Selector):
     """Every `stride`-th token of every `stride`-th line of each grid, from the first one on.
 
-    Cost: none. Source: FEATHER's uniform sampling, stride 3; exact, see `FeatherSelector`.
+    Cost: none. Source: the uniform sampling of FEATHER (arXiv 2412.13180), stride 3; exact against
+    its code (markendo/FEATHER, c2a09b2).
 
     Attributes:
         stride: distance between kept tokens, in cells.
@@ -46,8 +49,7 @@ class GridSelector(Selector):
     stride: int = 3
 
     def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ValueError(f"GridSelector.stride is {self.stride}: it must be at least 1")
+        check_at_least(setting(self, "stride"), self.stride, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         on_grid = (tokens.cell % self.stride == 0).all(dim=-1)

@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, TextSpan, VisualTokens
-from .base import Ranked, check_choice, columns_of
+from ..checks import check_choice, setting
+from ..tokens.chunks import chunk_length, chunks
+from ..tokens.signals import Signal, TextSpan
+from ..tokens.visual import VisualTokens
+from .base import Ranked, columns_of
 from .spread import score_or_spread
 
 Softmax = Literal["image", "sequence"]
 Heads = Literal["mean", "flatten"]
-
-_CHUNK = 2**24
-"""Most entries of a table held at once; bounds memory at long prompts and long videos."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class ValueSimilarity(Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "text", self.text, ("after_image", "all"))
-        check_choice(self, "softmax", self.softmax, ("image", "sequence"))
-        check_choice(self, "heads", self.heads, ("mean", "flatten"))
+        check_choice(setting(self, "text"), self.text, ("after_image", "all"))
+        check_choice(setting(self, "softmax"), self.softmax, ("image", "sequence"))
+        check_choice(setting(self, "heads"), self.heads, ("mean", "flatten"))
 
     def text_similarity(self, tokens: VisualTokens) -> tuple[Tensor, Tensor]:
         """Sum over the text queries `[R, N]` and the number of text queries `[R]`."""
@@ -69,7 +69,7 @@ class ValueSimilarity(Ranked):
             return similarity_received(queries, mask, tokens.values(), tokens.valid, self.heads)
         values, valid = tokens.sequence_values()
         # many rows may share one sample: a copy of its sequence for each of them is large
-        step = max(1, _CHUNK // values[0].numel())
+        step = chunk_length(values[0].numel())
         pieces = [
             similarity_received(q, m, values[rows], valid[rows], self.heads)
             for q, m, rows in zip(
@@ -85,9 +85,10 @@ class SeedSelector(ValueSimilarity):
 
     Formula: s = mean over text tokens of softmax(v_text . v_image^T / sqrt(d)).
 
-    Cost: text x visual dot products of value vectors, which are read from the cache. Source: the
-    published code, by family; the options are where the paper differs. Deviation: without any text
-    the choice is an even spread (the published code crashes or scores NaN).
+    Cost: text x visual dot products of value vectors, which are read from the cache. Paper: arXiv
+    2602.03060. Source: the published code (github.com/FireRedTeam/IVC-Prune, 03afd9c), by family;
+    the options are where the paper differs. Deviation: without any text the choice is an even
+    spread (the published code crashes or scores NaN).
 
     Attributes:
         text, softmax, heads: which text asks, what its rows are normalised over, and whether heads
@@ -109,7 +110,8 @@ class RefineSelector(ValueSimilarity):
 
     Formula: f = mean over text and seeds of softmax(v_query . v_image^T / sqrt(d)).
 
-    Cost: as stage 1, with the seeds as further queries. Source: the published code, by family.
+    Cost: as stage 1, with the seeds as further queries. Paper: arXiv 2602.03060. Source: the
+    published code (github.com/FireRedTeam/IVC-Prune, 03afd9c), by family.
 
     Attributes:
         text, softmax, heads: see `SeedSelector`.
@@ -153,12 +155,11 @@ def similarity_received(
     keys = keys.float().transpose(2, 3) / queries.shape[-1] ** 0.5
     hidden = ~key_mask[:, None, None, :]
     n_rows, n_heads, n_queries, _ = queries.shape
-    step = max(1, _CHUNK // max(1, n_rows * n_heads * keys.shape[-1]))
     received = keys.new_zeros(n_rows, keys.shape[-1])
-    for start in range(0, n_queries, step):
-        chunk = queries[:, :, start : start + step].float()
-        weights = (chunk @ keys).masked_fill(hidden, -torch.inf).softmax(dim=-1)
-        counted = query_mask[:, None, start : start + step, None]
+    for some in chunks(n_queries, n_rows * n_heads * keys.shape[-1]):
+        asking = queries[:, :, some].float()
+        weights = (asking @ keys).masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        counted = query_mask[:, None, some, None]
         # where, not a product: a row without any key is NaN and must not leak
         received += weights.where(counted, 0.0).sum(dim=2).mean(dim=1)
     return received

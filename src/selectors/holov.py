@@ -7,7 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_at_least, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import FixedBudget, among, top
 from .windows import rank_within
 
@@ -48,8 +50,8 @@ class HoloVSelector(FixedBudget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.runs is not None and self.runs < 1:
-            raise ValueError(f"HoloVSelector.runs is {self.runs}: it must be at least 1 or null")
+        if self.runs is not None:
+            check_at_least(setting(self, "runs"), self.runs, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         candidates = tokens.eligible & tokens.valid

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Selector, columns_of, mask_of
 from .combinators import Around
 from .selection import Selection
@@ -22,9 +23,9 @@ class MergeDropped(Around):
     token becomes the mean of itself and all that went to it. h are the inputs of the stage's layer,
     before the language model its embeddings.
 
-    Cost: dropped x kept similarities of E dimensions, in chunks. Source: stage 1 of VScan (Zhang et
-    al. 2025); exact against its code, see `VScanSelector`. Inferred: newlines and separators
-    neither give nor receive, and letterbox padding gives nothing.
+    Cost: dropped x kept similarities of E dimensions, in chunks. Source: stage 1 of VScan (arXiv
+    2505.22654); exact against its code (Tencent/SelfEvolvingAgent, a82450e). Inferred: newlines and
+    separators neither give nor receive, and letterbox padding gives nothing.
 
     Attributes:
         selector: what is kept; it must be a mask, so this combinator stands outermost (in `Per`).

@@ -15,8 +15,8 @@ from .base import Ranked, Selector
 class AnnotatedSelector(Selector):
     """The annotated foreground: tokens that a box of the sample overlaps (Tab. 6 and 11).
 
-    Cost: none. Source: the paper. Inferred: a token counts as soon as a box overlaps it. Only a
-    sample's first image is annotated; further ones keep nothing by it.
+    Cost: none. Source: the paper (arXiv 2602.03060). Inferred: a token counts as soon as a box
+    overlaps it. Only a sample's first image is annotated; further ones keep nothing by it.
     """
 
     def select(self, tokens: VisualTokens) -> Tensor:
@@ -37,8 +37,8 @@ class AnnotatedSelector(Selector):
 class CornersSelector(Selector):
     """Four corners and the centre of each grid ("C Points" of Tab. 6).
 
-    Cost: none. Source: the paper. Inferred: the centre of an even side is the first of its two
-    middle cells.
+    Cost: none. Source: the paper (arXiv 2602.03060). Inferred: the centre of an even side is the
+    first of its two middle cells.
     """
 
     def select(self, tokens: VisualTokens) -> Tensor:
@@ -55,8 +55,8 @@ class WindowPatternSelector(Ranked):
     Formula: the tokens nearest to the centre, where the distance is the larger of those along the
     two sides, each in halves of its side: a window of the grid's own proportions.
 
-    Cost: none. Inferred: the paper shows a picture only, so place, proportions and size (15 %, as
-    its random pattern) are ours.
+    Cost: none. Source: the paper (arXiv 2602.03060). Inferred: it shows a picture only, so place,
+    proportions and size (15 %, as its random pattern) are ours.
     """
 
     keep: float | int = 0.15
@@ -72,8 +72,8 @@ class DiagonalSelector(Ranked):
     Formula: the tokens nearest to a diagonal of the grid, both sides scaled to length 1, so that
     a larger budget makes wider lines.
 
-    Cost: none. Inferred: the paper shows a picture only, so that there are two diagonals, and their
-    size (15 %, as its random pattern), are ours.
+    Cost: none. Source: the paper (arXiv 2602.03060). Inferred: it shows a picture only, so that
+    there are two diagonals, and their size (15 %, as its random pattern), are ours.
     """
 
     keep: float | int = 0.15

@@ -7,7 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..checks import check_at_least, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Of, OneBudget, Rounding, among, check_budget, counts, top
 from .merging import sum_of_similar
 from .selection import AddedTokens, Selection
@@ -53,16 +55,14 @@ class PruMergeSelector(OneBudget):
     def __post_init__(self) -> None:
         if self.keep is not None:
             check_budget(self, self.keep, self.of, self.rounding)
-        if self.neighbours < 1:
-            raise ValueError(
-                f"PruMergeSelector.neighbours is {self.neighbours}: it must be at least 1"
-            )
+        check_at_least(setting(self, "neighbours"), self.neighbours, 1)
 
     def select(self, tokens: VisualTokens) -> Selection:
         candidates = tokens.eligible & tokens.valid
         if not tokens.shape[1]:
             return Selection(candidates)
-        attention = tokens.vision_attention(depth="late").masked_fill(~candidates, 0.0)
+        seen = tokens.whole.eligible & tokens.valid
+        attention = tokens.vision_attention(depth="late").masked_fill(~seen, 0.0)
         kept = self._kept(tokens, attention, candidates)
         dropped, states = candidates & ~kept, tokens.hidden()
         keys = tokens.vision_keys(depth="late", rope=False).transpose(1, 2).flatten(2)
@@ -86,6 +86,14 @@ class PruMergeSelector(OneBudget):
             kept = top(attention, candidates, n_first)
             n_rest = [k - n for k, n in zip(total, n_first, strict=True)]
             return kept | every_step(candidates & ~kept, torch.tensor(n_rest).to(kept.device))
+        kept = self._outlying(attention, tokens.whole.eligible & tokens.valid)
+        if tokens.reserved is None:
+            return kept
+        room = kept.sum(dim=1) - (tokens.reserved & tokens.valid).sum(dim=1)
+        return top(attention, kept & candidates, room)
+
+    def _outlying(self, attention: Tensor, candidates: Tensor) -> Tensor:
+        """The outliers, and with `plus` an even spread, bool `[R, N]`."""
         n = candidates.sum(dim=1, keepdim=True)
         above = (candidates & (attention > _fence(attention, candidates, n))).sum(1, keepdim=True)
         share = above.clamp(min=1).double() / n.clamp(min=1)

@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import torch
 
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Ranked, Selector, columns_of, mask_of, top
 from .clustering import density_peaks
 from .combinators import Around
@@ -21,12 +22,12 @@ class Recycle(Around):
     C = int(clusters * T) + 1 clusters (`density_peaks` on the inputs of the stage's layer), and the
     mean of each cluster is added behind the kept tokens, densest cluster first.
 
-    Cost: T x T distances of E dimensions, T about 0.3 D. Source: SparseVLM (Zhang et al. 2025);
-    exact against its code, see `SparseVLMSelector`, but that random noise breaks ties of density
-    there (two tokens that are each other's nearest always tie), here the lower index. The paper's
-    Tab. 12 compares with and without. Inferred: an added token takes position ids and grid cell of
-    its cluster's centre (only `positions: keep` uses them; the authors' code numbers all tokens
-    anew). Newlines, separators and letterbox padding are not recycled.
+    Cost: T x T distances of E dimensions, T about 0.3 D. Source: SparseVLM (arXiv 2410.04417);
+    exact against its code (Gumpest/SparseVLMs, 26a5f48), but that random noise breaks ties of
+    density there (two tokens that are each other's nearest always tie), here the lower index. The
+    paper's Tab. 12 compares with and without. Inferred: an added token takes position ids and grid
+    cell of its cluster's centre (only `positions: keep` uses them; the authors' code numbers all
+    tokens anew). Newlines, separators and letterbox padding are not recycled.
 
     Attributes:
         selector: what is kept; it must be a mask, so this combinator stands outermost (in `Per`).

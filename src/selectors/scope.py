@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import FixedBudget, among
 from .similarity import cosines
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_CHUNK = 2**24
-"""Most similarities held at once; bounds memory at long videos."""
+from ..tokens.chunks import chunks
 
 
 def normalised(states: Tensor) -> Tensor:
@@ -42,14 +41,12 @@ def most_similar(
     queries, keys = normalised(queries), normalised(keys).transpose(1, 2)
     n_rows, n_queries, _ = queries.shape
     n_keys = keys.shape[2]
-    step = max(1, _CHUNK // max(1, n_rows * n_keys))
     best = queries.new_empty(n_rows, n_queries)
     columns = torch.empty(n_rows, n_queries, dtype=torch.long, device=queries.device)
-    for start in range(0, n_queries, step):
-        some = slice(start, start + step)
+    for some in chunks(n_queries, n_rows * n_keys):
         cosine = (queries[:, some] @ keys).masked_fill_(~candidates[:, None], -torch.inf)
         if others:
             number = torch.arange(cosine.shape[1], device=cosine.device)
-            cosine[:, number, start + number] = -torch.inf
+            cosine[:, number, some.start + number] = -torch.inf
         best[:, some], columns[:, some] = cosine.max(dim=-1)
     return best, columns

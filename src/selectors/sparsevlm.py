@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .base import Ranked
 from .spread import score_or_spread
 

@@ -7,14 +7,16 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_at_least, setting
 from ..tokens.attention import Queries
+from ..tokens.chunks import chunks
 from ..tokens.visual import VisualTokens
 from .sparsevlm import SparseVLMSelector
 from .spread import score_or_spread
 
-_CHUNK = 2**24
-"""Most attention weights held at once, of up to 64 heads."""
 _LEAST = 1e-6
+_HEADS = 64
+"""Heads of the largest models: chunks are cut before the weights of each are known."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,7 @@ class SparseVLMPlusSelector(SparseVLMSelector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.heads < 1:
-            raise ValueError(f"SparseVLMPlusSelector.heads is {self.heads}: it must be at least 1")
+        check_at_least(setting(self, "heads"), self.heads, 1)
 
     def score(self, tokens: VisualTokens) -> Tensor:
         return tokens.memoise(("sparsevlm_plus", self.heads), lambda: self._score(tokens))
@@ -60,12 +61,11 @@ class SparseVLMPlusSelector(SparseVLMSelector):
         """Corrected weights of each head, summed over the raters, `[R, H, N]`."""
         positions, _ = tokens.text_positions("following_image")
         n_rows, width = tokens.shape
-        step = max(1, _CHUNK // max(1, n_rows * width * 64))
         total = torch.zeros(n_rows, 1, width, device=tokens.device)
-        for start in range(0, raters.slots.shape[1], step):
-            some = Queries(*(x[:, start : start + step] for x in (raters.slots, raters.mask)))
-            weights = tokens.head_attention(some, layer="previous")
-            decay = _rotation_alone(tokens, positions[:, :, start : start + step])
+        for some in chunks(raters.slots.shape[1], n_rows * width * _HEADS):
+            asking = Queries(raters.slots[:, some], raters.mask[:, some])
+            weights = tokens.head_attention(asking, layer="previous")
+            decay = _rotation_alone(tokens, positions[:, :, some])
             total = total + (weights / decay[:, None]).sum(dim=2)
         return total
 

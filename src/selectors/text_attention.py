@@ -6,8 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..tokens.visual import Signal, TextSpan, VisualTokens
-from .base import Ranked, check_choice
+from ..checks import check_choice, setting
+from ..tokens.signals import Signal, TextSpan
+from ..tokens.visual import VisualTokens
+from .base import Ranked
 from .spread import or_spread
 
 
@@ -18,9 +20,9 @@ class TextAttentionSelector(Ranked):
     Formula: the mean over the text tokens after the image, and over heads, of their softmax rows
     over all keys, at the visual tokens. It stands where `RefineSelector` has value similarity.
 
-    Cost: one query row per text token and all keys of one layer. Source: the paper's Tab. 7, which
-    only names it. Inferred: the seeds add no queries of their own, since causal attention lets them
-    see only what comes before them; the softmax is the model's own.
+    Cost: one query row per text token and all keys of one layer. Source: Tab. 7 of the paper (arXiv
+    2602.03060), which only names it. Inferred: the seeds add no queries of their own, since causal
+    attention lets them see only what comes before them; the softmax is the model's own.
 
     Attributes:
         text: which text tokens ask; those before the image see none of it.
@@ -34,7 +36,7 @@ class TextAttentionSelector(Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "text", self.text, ("after_image", "all"))
+        check_choice(setting(self, "text"), self.text, ("after_image", "all"))
 
     def score(self, tokens: VisualTokens) -> Tensor:
         queries = tokens.text(self.text)

@@ -6,8 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from ..tokens.visual import Signal, TextSpan, VisualTokens
-from .base import Ranked, check_choice
+from ..checks import check_choice, setting
+from ..tokens.signals import Signal, TextSpan
+from ..tokens.visual import VisualTokens
+from .base import Ranked
 from .foreground import similarity_received
 from .spread import score_or_spread
 
@@ -36,7 +38,7 @@ class UpcomingSimilaritySelector(Ranked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "text", self.text, ("after_image", "all"))
+        check_choice(setting(self, "text"), self.text, ("after_image", "all"))
 
     def score(self, tokens: VisualTokens) -> Tensor:
         values = tokens.next_values()

@@ -7,8 +7,10 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
-from .base import FixedBudget, among, check_share, top
+from ..checks import check_fraction, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
+from .base import FixedBudget, among, top
 from .merging import given_to_nearest
 from .selection import Selection
 from .spread import every_step
@@ -44,7 +46,7 @@ class VisionZipSelector(FixedBudget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self, "dominant")
+        check_fraction(setting(self, "dominant"), self.dominant)
 
     def select(self, tokens: VisualTokens) -> Selection:
         candidates = tokens.eligible & tokens.valid

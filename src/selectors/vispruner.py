@@ -8,8 +8,10 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from ..tokens.visual import Signal, VisualTokens
-from .base import FixedBudget, among, check_share, columns_of, mask_at
+from ..checks import check_at_least, check_fraction, setting
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
+from .base import FixedBudget, among, columns_of, mask_at
 from .similarity import cosines
 
 
@@ -24,7 +26,9 @@ class VisPrunerSelector(FixedBudget):
     similarity, then the odd ones.
 
     Cost: N x N cosines once, and (N - T) / `step` rounds over a quarter of them, about 60 ms at
-    1,024 tokens on one core. Paper: arXiv 2412.01818. Exact against the authors' code
+    1,024 tokens on one core; and the attention received in a layer of the tower, on Qwen 0.17 s at
+    1,000 tokens: 11 % of the prefill of `job=efficiency`'s small model. Paper: arXiv 2412.01818.
+    Exact against the authors' code
     (github.com/Theia-4869/VisPruner, aefa01a), each tile with a budget of its own as there.
     Inferred: lists of odd length and rounds with fewer than `step` even places, at which that code
     fails.
@@ -44,9 +48,8 @@ class VisPrunerSelector(FixedBudget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share(self, "important")
-        if self.step < 1:
-            raise ValueError(f"VisPrunerSelector.step is {self.step}: it must be at least 1")
+        check_fraction(setting(self, "important"), self.important)
+        check_at_least(setting(self, "step"), self.step, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         candidates = tokens.eligible & tokens.valid

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_at_least, setting
 from ..tokens.visual import VisualTokens
 from .attention import FastVSelector
 from .base import Rounding, top
@@ -21,8 +22,8 @@ class WindowFastVSelector(FastVSelector):
     the better next token wins. It ranks over the row that it is given: use it per row (image, frame
     or tile).
 
-    Cost: as FastV. Source: the paper; no author code is public. Inferred: the window's size, 4 x 4
-    cells, ragged at the edges, and the rounding.
+    Cost: as FastV. Paper: arXiv 2502.11501; no author code is public. Inferred: the window's size,
+    4 x 4 cells, ragged at the edges, and the rounding.
 
     Attributes:
         window: side of a window in cells.
@@ -34,8 +35,7 @@ class WindowFastVSelector(FastVSelector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window < 1:
-            raise ValueError(f"WindowFastVSelector.window is {self.window}: it must be at least 1")
+        check_at_least(setting(self, "window"), self.window, 1)
 
     def select(self, tokens: VisualTokens) -> Tensor:
         candidates = tokens.eligible & tokens.valid

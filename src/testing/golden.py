@@ -22,7 +22,7 @@ from ..api import load_policy
 from ..models.blocks import Block, visual_tokens
 from ..models.deepseek_vl2 import layout, tiling
 from ..models.internvl.pictures import Picture, picture_blocks
-from ..pruning.text_tokens import TextTokens
+from ..pruning.sequence.slots import TextTokens
 from ..selectors import signals_of
 from ..selectors.base import mask_of
 from ..tokens.visual import VisualTokens

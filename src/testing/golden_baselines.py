@@ -21,10 +21,10 @@ from transformers import DynamicCache
 from ..api import bind
 from ..models.blocks import Block, visual_tokens
 from ..policy import PruningPolicy
-from ..pruning.cache_names import with_cache
+from ..pruning.caches.names import with_cache
 from ..pruning.live_signals import InputSignals
 from ..pruning.pruner import Pruner
-from ..pruning.text_tokens import TextTokens
+from ..pruning.sequence.slots import TextTokens
 from ..selectors import Selection, Selector, decision, signals_of
 from ..tokens.visual import VisualTokens
 from .golden_methods import METHODS

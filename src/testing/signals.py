@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..pruning.live_signals import RATERS, InputSignals
-from ..pruning.text_tokens import TextTokens
+from ..pruning.sequence.slots import TextTokens
 from ..tokens.attention import AttentionInputs, Queries
-from ..tokens.visual import AttentionLayer, TextSpan, VisionDepth, VisionQueries
+from ..tokens.signals import AttentionLayer, TextSpan, VisionDepth, VisionQueries
 
 T = TypeVar("T")
 

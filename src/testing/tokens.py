@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ..models.blocks import Block, visual_tokens
 from ..pruning.live_signals import InputSignals
-from ..pruning.text_tokens import TextTokens
-from ..tokens.visual import Signal, VisualTokens
+from ..pruning.sequence.slots import TextTokens
+from ..tokens.signals import Signal
+from ..tokens.visual import VisualTokens
 from .signals import RecordedSignals
 
 TEXT_SKIP = 2

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CHUNK = 2**24
-"""Most logits held at once; bounds memory at long prompts and long videos."""
+from .chunks import chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +124,8 @@ def _softmax_rows(
     grouped = queries.to(keys.device).unflatten(1, (keys.shape[1], -1)).float()
     keys = keys.float()
     n_rows, n_heads, n_queries = queries.shape[:3]
-    step = max(1, _CHUNK // max(1, n_rows * n_heads * keys.shape[2]))
     pieces = []
-    for start in range(0, n_queries, step):
-        some = slice(start, start + step)
+    for some in chunks(n_queries, n_rows * n_heads * keys.shape[2]):
         logits = torch.einsum("bhgqd,bhkd->bhgqk", grouped[:, :, :, some], keys) * scaling
         hidden = ~seen[:, None, None, some]
         weights = logits.masked_fill_(hidden, -torch.inf).softmax(dim=-1)

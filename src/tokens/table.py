@@ -60,6 +60,8 @@ class TokenRows:
         eligible: tokens that a ranking may take (letterbox padding may not), bool `[R, N]`.
         all_alike: known without the device that none is special and each is eligible.
         added: tokens that an earlier stage added; the rest is from the input, bool `[R, N]`.
+        reserved: tokens that stay whatever a selector says, and that every budget counts: a ranking
+            may not take them and keeps so many fewer, see `reserve`; bool `[R, N]`, None for none.
         annotated: covered by the sample's annotated boxes, bool `[R, N]`; None without annotation.
         seeds: one integer per batch element that names the sample; random selectors use it.
     """
@@ -78,6 +80,7 @@ class TokenRows:
     special: Tensor
     eligible: Tensor
     added: Tensor
+    reserved: Tensor | None = None
     annotated: Tensor | None = None
     seeds: tuple[int, ...] = ()
     thumbnail_cell: Tensor | None = None
@@ -111,6 +114,14 @@ class TokenRows:
         if self.all_alike:
             return self.count
         counts: list[int] = (self.eligible & self.valid).sum(dim=1).tolist()
+        return counts
+
+    @cached_property
+    def reserved_count(self) -> list[int]:
+        """Reserved tokens of each row; where there are any, one device sync."""
+        if self.reserved is None:
+            return [0] * len(self.rows)
+        counts: list[int] = (self.reserved & self.valid).sum(dim=1).tolist()
         return counts
 
     @property
@@ -173,6 +184,23 @@ class TokenRows:
         eligible = self.eligible & allowed
         return replace(self, eligible=eligible, all_alike=False, _memo=self._memo)
 
+    def reserve(self, tokens: Tensor) -> Self:
+        """The same tokens, of which some are kept already.
+
+        Args:
+            tokens: bool `[R, N]`, all of them eligible.
+        """
+        return replace(self.restrict(~tokens), reserved=tokens)
+
+    @property
+    def whole(self) -> Self:
+        """The same tokens without the reservation: for scores, which do not depend on a budget."""
+        if self.reserved is None:
+            return self
+        return replace(
+            self, eligible=self.eligible | self.reserved, reserved=None, _memo=self._memo
+        )
+
     def is_grouped(self, scope: Scope) -> bool:
         """Whether these rows are those of the scope already; costs nothing on the device."""
         return self.rows is self.blocks and are_rows_of(scope, self.blocks)
@@ -216,6 +244,15 @@ class TokenRows:
         rows, width = self.parent_shape
         flat = torch.zeros(rows * width + 1, dtype=torch.bool, device=self.device)
         flat[self.source.reshape(-1)] = (mask & self.valid).reshape(-1)
+        return flat[:-1].view(rows, width)
+
+    def numbers_to_parent(self, numbers: Tensor, elsewhere: int) -> Tensor:
+        """As `to_parent` for numbers, long `[R, N]`; `elsewhere` for tokens that are in no row."""
+        if self.source is None or self.parent_shape is None:
+            return numbers.masked_fill(~self.valid, elsewhere)
+        rows, width = self.parent_shape
+        flat = numbers.new_full((rows * width + 1,), elsewhere)
+        flat[self.source.reshape(-1)] = numbers.reshape(-1)
         return flat[:-1].view(rows, width)
 
     def survivors(
@@ -270,5 +307,6 @@ class TokenRows:
             special=take(self.special),
             eligible=take(self.eligible),
             added=take(self.added),
+            reserved=None if self.reserved is None else take(self.reserved),
             annotated=None if self.annotated is None else take(self.annotated),
         )

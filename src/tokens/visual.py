@@ -12,9 +12,6 @@ from torch import Tensor
 
 from .attention import Queries
 from .signals import (
-    FROM_NEXT_LAYER,
-    FROM_PREVIOUS_LAYER,
-    FROM_VISION_TOWER,
     AttentionLayer,
     AttentionOver,
     Signal,
@@ -23,22 +20,7 @@ from .signals import (
     VisionDepth,
     VisionQueries,
 )
-from .table import Copies, TokenRows
-
-__all__ = [
-    "FROM_NEXT_LAYER",
-    "FROM_PREVIOUS_LAYER",
-    "FROM_VISION_TOWER",
-    "AttentionLayer",
-    "AttentionOver",
-    "Copies",
-    "Signal",
-    "Signals",
-    "TextSpan",
-    "VisionDepth",
-    "VisionQueries",
-    "VisualTokens",
-]
+from .table import TokenRows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

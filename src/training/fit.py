@@ -11,7 +11,6 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig
 
 from .base import Training
 from .curve import plot
@@ -56,20 +55,30 @@ class Fit:
         _check_divisible("batch_size", self.batch_size, self.processes)
         _check_divisible("validation_samples", self.validation_samples, 2 * self.processes)
 
-    def run(self, module: Training, maker: BatchMaker, lessons: Lessons, cfg: DictConfig) -> Path:
+    def run(
+        self,
+        module: Training,
+        maker: BatchMaker,
+        lessons: Lessons,
+        name: str,
+        seed: int,
+        cache_dir: str,
+    ) -> Path:
         """Trains on batches of the maker; returns the folder of the checkpoint.
 
         Args:
-            cfg: the root configuration; seed, cache folder and the model's name are taken from it.
+            name: of the model, and so of the checkpoint's folder.
+            seed: of the samples.
+            cache_dir: where sources keep what they generate.
         """
         data = TinyData(
             maker,
             lessons,
             batch_size=self.batch_size,
             steps=self.steps,
-            seed=cfg.seed,
+            seed=seed,
             validation_samples=self.validation_samples,
-            cache_dir=Path(cfg.paths.cache_dir).expanduser(),
+            cache_dir=Path(cache_dir).expanduser(),
         )
         folder = Path(self.output_dir)
         logger = CSVLogger(folder, name="log")
@@ -77,7 +86,7 @@ class Fit:
         metrics = Path(logger.log_dir) / "metrics.csv"
         started = time.perf_counter()
         self._trainer(folder, logger).fit(module, data, ckpt_path=self.resume)
-        checkpoint = folder / cfg.model.name
+        checkpoint = folder / name
         module.model.bfloat16().save_pretrained(checkpoint)
         module.processor.save_pretrained(checkpoint)
         plot(metrics, folder / "curve.png")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..api import prune
 from ..data.loops import ends_no_loop
 from ..policy import PruningPolicy
-from ..pruning.cache_names import given_cache, with_cache
+from ..pruning.caches.names import given_cache, with_cache
 from ..pruning.pruner import Pruner
 from .base import Training
 from .cells import IGNORE

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from ivcprune.pruning.cache_names import CACHE_NAMES
+from ivcprune.pruning.caches.names import CACHE_NAMES
 
 FIRST, SECOND = torch.device("cpu:1"), torch.device("cpu:2")
 CPU = torch.device("cpu")

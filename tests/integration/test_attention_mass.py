@@ -9,8 +9,8 @@ import torch
 
 from ivcprune import prune
 from ivcprune.analysis.attention_mass import Mass, check_sets, probing_policy
+from ivcprune.analysis.densities import summarise
 from ivcprune.configuration.build import build_job, compose
-from ivcprune.jobs.attention_mass import summarise
 from ivcprune.selectors import BorderSelector, FirstTokenSelector, IVCSelector, SeedSelector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, picture

@@ -30,7 +30,7 @@ from ivcprune.metrics.aggregators import unscorable
 from ivcprune.metrics.scoring import Conventions, check_parser, published_reading, read_reply
 from ivcprune.runs import results
 from ivcprune.runs.directory import new_status
-from ivcprune.runs.samples import SampleRow
+from ivcprune.runs.schema import SampleRow
 from source_formats import IMAGE, TEXT, png, stored, write_hub, write_json
 
 TABLE = Path(__file__).parents[2] / "docs" / "benchmarks.md"

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from ivcprune import PruningPolicy, Stage, prune
-from ivcprune.pruning.cache_names import with_cache
+from ivcprune.pruning.caches.names import with_cache
 from ivcprune.pruning.conversations import Conversations
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from transformers import DynamicCache
 
+from hybrid_reference import built_of_layers, compared, hiding_dropped, spied
 from ivcprune import PruningPolicy, Stage, prune
-from ivcprune.api import bind
-from ivcprune.models.registry import family_named
-from ivcprune.pruning.windows import OwnMasks, WindowLayer
+from ivcprune.pruning.caches.windows import WindowLayer
+from ivcprune.pruning.masks import OwnMasks
 from ivcprune.selectors import (
     FastVSelector,
     MergeDropped,
@@ -21,10 +19,8 @@ from ivcprune.selectors import (
     UpcomingSimilaritySelector,
 )
 from ivcprune.testing.tiny import gemma3, tiny_model
-from mask_reference import Spy, masked
 from pruning_helpers import batch, picture
 
-FAMILY = family_named("gemma3")
 TYPES = (["sliding_attention"] * 2 + ["full_attention"]) * 2
 WINDOW = gemma3.WINDOW
 TOLERANCE, STEPS = 1e-5, 30
@@ -34,14 +30,7 @@ HALF = RandomSelector(keep=0.5)
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def tiny(request):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model, processor = gemma3.build_of_layers(TYPES)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    model.set_attn_implementation(request.param)
-    return model.eval(), processor
+    return built_of_layers(gemma3.build_of_layers, TYPES, request.param)
 
 
 def generate(model, inputs, **options):
@@ -54,28 +43,6 @@ def generate(model, inputs, **options):
         return_dict_in_generate=True,
         **options,
     )
-
-
-def compared(model, inputs, policy):
-    """Pruned and reference logits of each step, and the run."""
-    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
-    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
-    policy = replace(policy, stages=stages)
-    with prune(model, policy) as run:
-        pruned = generate(model, inputs)
-    bound = bind(policy, FAMILY, model.config)
-    visual = inputs["input_ids"] == model.config.image_token_id
-    kept = []
-    for stage in bound.stages:
-        keep = torch.zeros_like(visual)
-        for sample, index in spies[stage.name].log[0]:
-            keep[sample, index] = True
-        kept.append(keep)
-    decoder, real = FAMILY.text_model(model), inputs["attention_mask"].bool()
-    with masked(decoder, bound, visual, kept, real):
-        reference = generate(model, inputs)
-    pairs = zip(pruned.logits, reference.logits, strict=True)
-    return [(ours - theirs).abs().max().item() for ours, theirs in pairs], run, pruned
 
 
 SAMPLES = [
@@ -102,8 +69,8 @@ def test_equals_a_model_that_cannot_see_what_is_dropped(tiny, stages, cache):
     model, processor = tiny
     for samples in (SAMPLES, SAMPLES[:1], SAMPLES[1:2]):
         inputs = batch(processor, *samples)
-        differences, *_ = compared(model, inputs, PruningPolicy(stages, cache=cache))
-        assert max(differences) < TOLERANCE
+        found = compared(model, inputs, PruningPolicy(stages, cache=cache), generate)
+        assert max(found.differences) < TOLERANCE
 
 
 @pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
@@ -112,7 +79,7 @@ def test_a_window_over_what_is_stored_would_be_wider(tiny, cache, monkeypatch):
     model, processor = tiny
     inputs = batch(processor, SAMPLES[1])  # its picture is near the end
     policy = PruningPolicy({"a": Stage(1, HALF)}, cache=cache)
-    assert max(compared(model, inputs, policy)[0]) < TOLERANCE
+    assert max(compared(model, inputs, policy, generate).differences) < TOLERANCE
     extend = OwnMasks.extend
 
     def by_entries(self, layer, past, hidden, origin):
@@ -123,7 +90,7 @@ def test_a_window_over_what_is_stored_would_be_wider(tiny, cache, monkeypatch):
             layer.index = last - torch.arange(stored - 1, -1, -1)
 
     monkeypatch.setattr(OwnMasks, "extend", by_entries)
-    differences, *_ = compared(model, inputs, policy)
+    differences = compared(model, inputs, policy, generate).differences
     assert differences[0] < TOLERANCE  # the prompt
     assert max(differences[1:]) > 1e-3
 
@@ -132,7 +99,7 @@ def test_windows_forget_what_no_token_can_see(tiny):
     model, processor = tiny
     inputs = batch(processor, *SAMPLES)
     policy = PruningPolicy({"a": Stage(2, HALF)})
-    *_, pruned = compared(model, inputs, policy)
+    pruned = compared(model, inputs, policy, generate).pruned
     length = inputs["input_ids"].shape[1] + STEPS - 1
     for kind, layer in zip(TYPES, pruned.cache.layers, strict=True):
         assert layer.get_seq_length() == length
@@ -186,20 +153,13 @@ def test_a_later_turn_goes_on_in_the_same_windows(tiny):
     model, processor = tiny
     inputs = batch(processor, SAMPLES[0])
     more = torch.randint(20, 250, (1, 31), generator=torch.Generator().manual_seed(1))
-    spy = Spy(HALF)
-    policy = PruningPolicy({"a": Stage(1, spy)})
-    with torch.no_grad(), prune(model, policy):
-        cache = model(**inputs).cache
-        ours = model(input_ids=more, cache=cache).logits
-    bound = bind(policy, FAMILY, model.config)
-    visual = inputs["input_ids"] == model.config.image_token_id
-    keep = torch.zeros_like(visual)
-    for sample, index in spy.log[0]:
-        keep[sample, index] = True
-    decoder, real = FAMILY.text_model(model), inputs["attention_mask"].bool()
-    with torch.no_grad(), masked(decoder, bound, visual, [keep], real):
-        cache = model(**inputs).cache
-        theirs = model(input_ids=more, cache=cache).logits
+    policy = spied(PruningPolicy({"a": Stage(1, HALF)}))
+    logits = []
+    for block in (prune(model, policy), hiding_dropped(model, policy, inputs)):
+        with torch.no_grad(), block:
+            cache = model(**inputs).cache
+            logits.append(model(input_ids=more, cache=cache).logits)
+    ours, theirs = logits
     assert (ours - theirs).abs().max() < TOLERANCE
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
 from transformers import DynamicCache
 
-import mask_reference
+from hybrid_reference import built_of_layers, compared
 from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.api import bind
 from ivcprune.models.registry import family_named
@@ -21,9 +20,10 @@ from ivcprune.selectors import (
     SeedSelector,
     UpcomingSimilaritySelector,
 )
+from ivcprune.testing import reference
+from ivcprune.testing.reference import Spy
 from ivcprune.testing.tiny import qwen3_5, tiny_model
 from layer_helpers import cached, readable
-from mask_reference import Spy, masked
 from pruning_helpers import batch, generate, picture, ragged_batch
 from qwen_helpers import ragged_clips
 
@@ -34,36 +34,13 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def tiny(request):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model, processor = qwen3_5.build_of_layers(TYPES)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    model.set_attn_implementation(request.param)
-    return model.eval(), processor
+    return built_of_layers(qwen3_5.build_of_layers, TYPES, request.param)
 
 
 def difference(model, inputs, policy):
     """Largest difference of logits to the reference, over prefill and all steps of decoding."""
-    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
-    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
-    policy = replace(policy, stages=stages)
-    with prune(model, policy) as run:
-        pruned = generate(model, inputs)
-    bound = bind(policy, FAMILY, model.config)
-    visual = inputs["mm_token_type_ids"] > 0
-    kept = []
-    for stage in bound.stages:
-        keep = torch.zeros_like(visual)
-        for sample, index in spies[stage.name].log[0]:
-            keep[sample, index] = True
-        kept.append(keep)
-    decoder, real = FAMILY.text_model(model), inputs["attention_mask"].bool()
-    with masked(decoder, bound, visual, kept, real):
-        reference = generate(model, inputs)
-    pairs = zip(pruned.logits, reference.logits, strict=True)
-    return max((ours - theirs).abs().max().item() for ours, theirs in pairs), run
+    found = compared(model, inputs, policy, generate)
+    return max(found.differences), found.run
 
 
 HALF = RandomSelector(keep=0.5)
@@ -113,26 +90,26 @@ def test_a_token_that_is_masked_is_not_one_that_is_skipped(tiny, monkeypatch):
     assert difference(model, inputs, policy)[0] < TOLERANCE
 
     class Hiding:
-        """A mixer that sees zeros in the place of what is dropped."""
+        """A layer whose mixer sees zeros in the place of what is dropped."""
 
-        def __init__(self, mixer, left):
-            self.mixer, self.left = mixer, left
+        def __init__(self, layer, left):
+            self.layer, self.left = layer, left
 
         def __enter__(self):
-            forward, left = self.mixer.forward, self.left
+            forward, left = self.layer.forward, self.left
 
-            def hide(hidden_states, attention_mask=None, **kwargs):
-                whole = hidden_states.shape[1] == left.shape[1]
-                return forward(hidden_states, attention_mask=left if whole else None, **kwargs)
+            def hide(hidden, **kwargs):
+                whole = hidden.shape[1] == left.shape[1]
+                return forward(hidden, **kwargs | {"attention_mask": left if whole else None})
 
-            self.mixer.forward = hide
+            self.layer.forward = hide
 
         def __exit__(self, *_):
-            del self.mixer.forward
+            del self.layer.forward
 
-    monkeypatch.setattr(mask_reference, "skipping", Hiding)
+    monkeypatch.setattr(reference, "skipping", Hiding)
     assert difference(model, inputs, policy)[0] > 1e-2
-    monkeypatch.setattr(mask_reference, "skipping", lambda *_: nullcontext())
+    monkeypatch.setattr(reference, "skipping", lambda *_: nullcontext())
     assert difference(model, inputs, policy)[0] > 1e-2
 
 

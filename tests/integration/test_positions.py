@@ -12,7 +12,7 @@ import torch
 
 from ivcprune import PruningPolicy, Stage
 from ivcprune.models.registry import family_of_model
-from ivcprune.pruning.cache_names import given_cache
+from ivcprune.pruning.caches.names import given_cache
 from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import (
     FastVIDSelector,

@@ -304,7 +304,7 @@ def test_a_sweep_of_jobs_with_several_processes_is_refused_with_advice(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each process would start the whole sweep."""
-    overrides = settings(tmp_path, cache_dir, "trainer=ddp_sim", "policy=none,ivc_prune")
+    overrides = settings(tmp_path, cache_dir, "trainer=ddp_sim", "seed=0,1", "sweep=separate")
     monkeypatch.setattr("sys.argv", ["ivcprune", "--multirun", *overrides])
     with pytest.raises(SystemExit) as stop:
         cli.main()

@@ -62,6 +62,25 @@ class TestPadding:
         with prune(model, policy), pytest.raises(ValueError, match=r"samples \d end in padding"):
             model.generate(**inputs, max_new_tokens=1)
 
+    @pytest.mark.parametrize(("taken", "mask"), [("class", False), ("before", True)])
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_whichever_generate_is_called(self, family, taken, mask):
+        """That of the class, or a method taken before the block, knows nothing of the block."""
+        model, processor = tiny_model(family)
+        generate = type(model).generate.__get__(model) if taken == "class" else model.generate
+        inputs = padded_right(ragged_batch(processor))
+        if not mask:  # generate makes one
+            unseen = inputs.pop("attention_mask") == 0
+            inputs["input_ids"] = inputs["input_ids"].masked_fill(unseen, 5)
+            inputs |= {"pad_token_id": 5, "eos_token_id": 7}
+        with prune(model, "none"), pytest.raises(ValueError, match=r"samples \d end in padding"):
+            generate(**inputs, max_new_tokens=1)
+        with prune(model, HALF), pytest.raises(ValueError, match="leave use_cache on"):
+            generate(**ragged_batch(processor), use_cache=False, max_new_tokens=2)
+        with prune(model, HALF):
+            found = generate(**ragged_batch(processor), **GREEDY)
+            assert found.equal(model.generate(**ragged_batch(processor), **GREEDY))
+
     def test_without_a_mask_by_the_padding_token(self, model_and_processor):
         model, processor = model_and_processor
         inputs = padded_right(ragged_batch(processor))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tools.reliability.trial import LossError, check_kept, check_same_rows, check_same_samples
 
-from ivcprune.runs.samples import SampleRow
+from ivcprune.runs.schema import SampleRow
 
 REPOSITORY = Path(__file__).parents[2]
 

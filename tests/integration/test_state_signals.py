@@ -16,8 +16,7 @@ from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.models.registry import family_of_model, supported
 from ivcprune.selectors import RandomSelector, Selector
 from ivcprune.testing import tiny_model
-from ivcprune.tokens import FROM_VISION_TOWER, Signal, VisualTokens
-from ivcprune.tokens import attention as attention_module
+from ivcprune.tokens import FROM_VISION_TOWER, Signal, VisualTokens, chunks
 from layer_helpers import readable
 from pruning_helpers import batch, picture, ragged_batch
 
@@ -227,7 +226,7 @@ class TestHeads:
     def test_rows_of_each_head(self, model_and_processor, chunk, monkeypatch):
         model, processor = model_and_processor
         if chunk is not None:
-            monkeypatch.setattr(attention_module, "_CHUNK", chunk)
+            monkeypatch.setattr(chunks, "LARGEST", chunk)
         probe = Probe(lambda t: (t.text("all"), t.head_attention(t.text("all"), layer="next")))
         policy = PruningPolicy({"look": Stage(LAYER, probe)})
         with prune(model, policy), torch.no_grad():

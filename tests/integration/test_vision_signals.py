@@ -10,9 +10,8 @@ import torch
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.models.base import Family
 from ivcprune.models.registry import family_named, family_of_model
-from ivcprune.models.vision_towers import received
 from ivcprune.testing import tiny_model
-from ivcprune.tokens import Signal
+from ivcprune.tokens import Signal, chunks
 from pruning_helpers import batch, picture, ragged_batch
 from qwen_helpers import encode, ragged_clips
 from vision_reference import Probe, assert_equal, eager_pictures, on_canvas
@@ -106,7 +105,7 @@ class TestExact:
     def test_in_chunks_of_queries(self, model_and_processor, chunk, monkeypatch):
         model, processor = model_and_processor
         inputs, probe = ragged_batch(processor), Probe()
-        monkeypatch.setattr(received, "_CHUNK", chunk)
+        monkeypatch.setattr(chunks, "LARGEST", chunk)
         with prune(model, probed(probe)):
             model(**inputs)
         assert_equal(probe.found[0], eager_pictures(model, inputs))

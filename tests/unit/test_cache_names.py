@@ -7,7 +7,7 @@ import functools
 import pytest
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from ivcprune.pruning.cache_names import cache_parameter, given_cache, with_cache
+from ivcprune.pruning.caches.names import cache_parameter, given_cache, with_cache
 
 
 def new_model(hidden, cache=None, use_cache=None):

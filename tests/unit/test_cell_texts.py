@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from ivcprune.data.answers import ANSWER_FORMATS
 from ivcprune.data.decoding import rows_of
 from ivcprune.data.options import options_of
 from ivcprune.data.plain import plain
@@ -147,6 +148,10 @@ def test_a_role_of_one_text_refuses_several() -> None:
         ("['red', 'blue']", ["red", "blue"]),
         ('["red", "blue"]', ["red", "blue"]),
         ({"A": "red", "C": "blue"}, ["red", "", "blue"]),
+        ('{"A": "red", "B": "blue"}', ["red", "blue"]),
+        ("{'label': ['A', 'B'], 'text': ['red', 'blue']}", ["red", "blue"]),
+        ("['red|blue']", ["red|blue"]),
+        ("", [""]),
         ({"A": "red", "B": "blue", "C": None}, ["red", "blue", ""]),
         ({"label": ["A", "B"], "text": ["red", "blue"]}, ["red", "blue"]),
         ({"text": ["red", None, "blue"]}, ["red", "", "blue"]),
@@ -180,6 +185,25 @@ def test_options_of_several_columns_are_not_lists_themselves() -> None:
 def test_options_that_letters_cannot_name_are_refused(cell: Any) -> None:
     with pytest.raises(ValueError, match=r"labelled|begins as a list|struct|texts|UTF-8"):
         options_of(cell, "options")
+
+
+@pytest.mark.parametrize("cell", ["red|blue", "A. red\nB. blue", "red, blue", "(red) or (blue)"])
+def test_options_in_one_text_are_refused(cell: str) -> None:
+    """As the one option A, they would make every answer A right and any other an error."""
+    with pytest.raises(ValueError, match="the options are the one text"):
+        options_of(cell, "options")
+
+
+@pytest.mark.parametrize("cell", ["{red, blue}", '{"A": "red"'])
+def test_a_struct_written_as_text_that_is_none_is_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match="begins as a list and is none"):
+        options_of(cell, "options")
+
+
+def test_an_answer_that_two_options_share_is_in_doubt() -> None:
+    with pytest.raises(ValueError, match=r"the answer 'red' is several of the options"):
+        ANSWER_FORMATS["choice"]("red", ["red", "blue", "red "])
+    assert ANSWER_FORMATS["choice"]("blue", ["red", "blue", "red "]) == ["B"]
 
 
 def test_unseen_characters_go_and_spaces_stay() -> None:
@@ -218,3 +242,35 @@ def test_metadata_is_json() -> None:
     assert plain(cell, "c") == {"start": None, "day": "2011-01-02", "n": [3, 0.5, True]}
     with pytest.raises(ValueError, match=r"column 'c': .* no text in UTF-8"):
         plain([b"\xff"], "c")
+
+
+def test_a_cell_without_a_value_costs_itself_alone() -> None:
+    """Python has no year 20000 and no text that is no UTF-8; Arrow and parquet have."""
+    days = pa.array([10**7, 0], pa.date32())
+    offsets, content = pa.array([b"\xff", b"red"], pa.binary()).buffers()[1:]
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, content])
+    lists = pa.array([[10**7], [0]], pa.list_(pa.date32()))
+    first, second = rows_of(pa.table({"day": days, "text": texts, "days": lists}))
+    for cell, why in [(first["day"], "out of range"), (first["text"], "0xff")]:
+        with pytest.raises(NoTextError, match=f"the cell cannot be read .*{why}"):
+            text_of(cell, "answer")
+    with pytest.raises(NoTextError, match="the cell cannot be read"):
+        text_of(first["days"], "answer")
+    assert text_of(second["day"], "answer") == "1970-01-01"
+    assert second["text"] == "red"
+    assert list(map(as_text, second["days"])) == ["1970-01-01"]
+
+
+def test_maps_are_structs_and_keep_pairs_of_one_name() -> None:
+    kind = pa.map_(pa.string(), pa.float32())
+    pairs = [[("answer", 0.3), ("weight", None)], [], None, [("A", 0.1), ("A", 0.2)]]
+    column = pa.array(pairs, kind)
+    inside = pa.array([[pair] for pair in pairs], pa.list_(kind))
+    rows = rows_of(pa.table({"map": column, "maps": inside}))
+    assert [row["map"] for row in rows] == [
+        {"answer": 0.3, "weight": None}, {}, None, [["A", 0.1], ["A", 0.2]],
+    ]  # fmt: skip
+    assert rows[0]["maps"] == [{"answer": 0.3, "weight": None}]
+    assert text_of(rows[0]["map"], "answer") == "0.3"
+    with pytest.raises(NoTextError, match="a list of lists"):
+        scalars_of(rows[3]["map"], "answer")

@@ -124,6 +124,16 @@ def test_help_teaches_and_names_what_exists(
                 compose([*job, choice])
 
 
+def test_help_is_what_hydra_would_print(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    for arguments in (["--help"], ["-h"], ["--help", "seed=1"]):  # the last is left to Hydra
+        ivcprune(monkeypatch, *arguments)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == texts[2]
+
+
 def test_version_is_our_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +149,7 @@ def interrupted(_: object) -> None:
         sys.exit(1)
 
 
-@pytest.mark.parametrize("flags", [[], ["-m", "seed=1,2"]], ids=["run", "sweep"])
+@pytest.mark.parametrize("flags", [[], ["-m", "seed=1,2", "sweep=separate"]], ids=["run", "sweep"])
 def test_ctrl_c_stops_everything_with_its_own_code(
     flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +160,44 @@ def test_ctrl_c_stops_everything_with_its_own_code(
     assert exit_.value.code == cli.INTERRUPTED
     assert len(started) == 1
     assert "stopped: the same command goes on" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_the_passes_of_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passes: list[list[list[str]]] = []
+
+    def run(cfgs: list[object], overrides: list[list[str]], only: bool) -> None:
+        assert not only
+        passes.append(overrides)
+        interrupted(cfgs)
+
+    monkeypatch.setattr(cli, "get_method", lambda name: run)
+    with pytest.raises(SystemExit) as exit_:
+        ivcprune(monkeypatch, "-m", "policy=none,fastv", "seed=1,2")
+    assert exit_.value.code == cli.INTERRUPTED
+    assert passes == [[["policy=none", "seed=1"], ["policy=fastv", "seed=1"]]]
+
+
+def test_a_pass_that_fails_leaves_the_next_one_running(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [ValueError("no such model"), [None, RuntimeError("broken")], [None, None]]
+
+    def run(cfgs: object, overrides: object, only: bool) -> list[Exception | None]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(cli, "get_method", lambda name: run)
+    with pytest.raises(SystemExit) as exit_:
+        ivcprune(monkeypatch, "-m", "policy=none,fastv", "seed=1,2,3")
+    assert exit_.value.code == cli.FAILED
+    assert answers == []
+    err = capsys.readouterr().err
+    assert "error: no such model\n" in err
+    assert "error: RuntimeError: broken\n" in err
 
 
 def test_sigterm_stops_the_commands_of_an_experiment_too(monkeypatch: pytest.MonkeyPatch) -> None:

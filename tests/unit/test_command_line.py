@@ -47,7 +47,10 @@ def test_every_spelling_of_false_is_the_real_thing(spelling: str) -> None:
         ([*SWEEP, "smoke=true,false"], "a trial and the real runs are two commands"),
         (["smoke=true"], "smoke=true is for experiments with a list of sweeps"),
         (["++smoke=true", "experiment=demo", "-m"], "smoke=true is for experiments with a list"),
-        ([*SWEEP, "policy=[fastv,pdrop]"], r"policy=\[fastv,pdrop\] restricts no experiment"),
+        ([*SWEEP, "data=[pope,mme]"], r"data=\[pope,mme\] restricts no experiment"),
+        (["policy=[]"], r"policy=\[\] must list names of policies"),
+        (["policy=[none,[fastv]]"], r"policy=\[none,\[fastv\]\] must list names of policies"),
+        (["policy=[none,fastv]", "seed=0,1"], "seed=0,1 has several values: add --multirun"),
         ([*SWEEP, "policy=fastv", "policy=pdrop"], "policy is given 2 times: write policy=fastv"),
         ([*SWEEP, "policy=fastv,random"], "no run with policy=random: choose from policy=none,"),
         (["experiment=demo"], "stands for 8 runs: add --multirun, or choose one with policy="),
@@ -120,3 +123,25 @@ def test_an_experiment_is_found_wherever_hydra_finds_it(tmp_path: Path, flag: st
     assert command[-1] == "policy=none,pdrop"
     assert "model=tiny" in command  # its own file says that it is a trial
     assert place in command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["policy=[none,fastv]", "seed=1"], ["--multirun", "policy=none,fastv", "seed=1"]),
+        (["-m", "policy=[none,fastv]", "seed=0,1"], ["-m", "policy=none,fastv", "seed=0,1"]),
+        (["policy=['none', fastv]"], ["--multirun", "policy=none,fastv"]),
+        (["policy=[fastv]"], ["policy=fastv"]),
+        (["policy=none,fastv"], ["policy=none,fastv"]),
+        (["policy=fastv"], ["policy=fastv"]),
+    ],
+)
+def test_a_list_of_policies_is_a_sweep_over_them(arguments: list[str], meant: list[str]) -> None:
+    assert commands_of(arguments) == [meant]
+
+
+def test_a_list_of_policies_restricts_an_experiment_as_commas_do() -> None:
+    commas, listed = (
+        commands_of([*SWEEP, p]) for p in ("policy=fastv,pdrop", "policy=[fastv,pdrop]")
+    )
+    assert commas == listed

@@ -93,7 +93,7 @@ def test_padding_moves_no_turn():
 
 
 def test_nonsense_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"DARTSelector\.image_pivots is 0: it must be at least 1"):
+    with pytest.raises(ValueError, match=r"DARTSelector\.image_pivots is 0: .*at least 1"):
         DARTSelector(image_pivots=0)
 
 

@@ -57,5 +57,5 @@ def test_in_a_combinator(tokens):
 
 def test_it_is_no_share_of_all_tokens():
     assert RandomSelector(keep=0.5, of="eligible").share is None
-    with pytest.raises(ValueError, match="one of original, current, eligible"):
+    with pytest.raises(ValueError, match="one of current, eligible, original"):
         RandomSelector(keep=0.5, of="remaining")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 
+from ivcprune.data.hub import HubSource
 from ivcprune.data.hub_access import without_waiting
 
 
@@ -69,3 +70,28 @@ def test_nobody_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path:
     asked = answer_with(monkeypatch, None)
     with without_waiting(str(tmp_path), None):
         assert asked == []
+
+
+def test_a_hub_that_does_not_answer_is_not_called_a_wish(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`datasets` says that its offline mode is enabled, which nobody asked for."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    answer_with(monkeypatch, httpx.ConnectError("no network"))
+    source = HubSource(
+        name="mine", task="vqa", columns={"question": "q"}, hub_ids=["an/owner"], split="test"
+    )
+    why = r"\(an/owner: the hub does not answer, and there is no copy in the cache\): check the net"
+    with pytest.raises(FileNotFoundError, match=why):
+        source.load(tmp_path)
+
+
+def test_what_a_repository_lacks_is_no_matter_of_the_network(tmp_path: Path) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "train.csv").write_text("q,a\n1,2\n")
+    folder = str(tmp_path / "repository")
+    source = HubSource(
+        name="mine", task="vqa", columns={"question": "q"}, hub_ids=[folder], split="nope"
+    )
+    with pytest.raises(FileNotFoundError, match=r"Unknown split .*: check data.split, data.config"):
+        source.load(tmp_path / "cache")

@@ -85,7 +85,7 @@ class TestMerging:
     def test_chunks_change_nothing(self, monkeypatch):
         tokens = tokens_of((5, 6), (3, 7))
         whole = MergeDropped(FIRST).select(tokens)
-        monkeypatch.setattr("ivcprune.selectors.similarity._CHUNK", 40)
+        monkeypatch.setattr("ivcprune.tokens.chunks.LARGEST", 40)
         assert torch.allclose(MergeDropped(FIRST).select(tokens).merged, whole.merged, atol=1e-6)
 
     def test_rows_do_not_mix(self):

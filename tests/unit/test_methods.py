@@ -143,7 +143,7 @@ class TestVScan:
         assert selector.select(tokens_of((4, 6))).sum() == 15
 
     def test_quota_of_another_name(self):
-        with pytest.raises(ValueError, match=r"VScanSelector\.quota is 'some'.*most, each"):
+        with pytest.raises(ValueError, match=r"VScanSelector\.quota is 'some'.*each, most"):
             VScanSelector(quota="some")
 
     def test_window_of_no_size(self):

@@ -70,6 +70,8 @@ def test_a_thought_that_never_ends_is_told_from_an_answer() -> None:
         ("ｒｅｄ", "red"),
         ("red\u200b\ufeff", "red"),
         ("(red)", "red"),
+        ("\\(2\\)", "2"),
+        ("\\[ \\text{red} \\].", "red"),
         ("U.S.", "U.S"),
         ("3.5", "3.5"),
         ("-5", "-5"),
@@ -293,3 +295,22 @@ def test_nothing_said_is_unread_and_wrong(task: str, reply: str) -> None:
     about = {"answers": answers, "choices": ANIMALS, "boxes": [[0, 0, 1, 1]]}
     sample = Sample("a", task, [], "?", **about, width=1, height=1)
     assert read_reply(sample, reply, Conventions("qwen2_5_vl", (1, 1))) == UNREAD
+
+
+@pytest.mark.parametrize("task", ["anls", "vqa", "vqa_score", "ocr_contains"])
+@pytest.mark.parametrize("reply", ["..", "- -", "[, , ]", '"."', "...!"])
+def test_marks_alone_are_similar_to_nothing(task: str, reply: str) -> None:
+    """Half of the characters of "U.S." are full stops: its published similarity to ".." is 0.5."""
+    sample = Sample(*("a", task, [], "?"), answers=["U.S.", "[1, 2, 3, 4]", "-1-2"])
+    reading = read_reply(sample, reply, Conventions("plain", (28, 28)))
+    assert reading.score == 0.0
+    if task in ("anls", "vqa") and reply != "- -":
+        assert not reading.settled
+
+
+@pytest.mark.parametrize("task", ["anls", "vqa"])
+@pytest.mark.parametrize("mark", ["?", "+", "..."])
+def test_a_mark_that_is_the_answer_is_right(task: str, mark: str) -> None:
+    sample = Sample(*("a", task, [], "?"), answers=["plus", mark])
+    reading = read_reply(sample, mark, Conventions("plain", (28, 28)))
+    assert (reading.score, reading.settled) == (1.0, True)

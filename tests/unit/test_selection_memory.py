@@ -72,8 +72,7 @@ POLICIES = ["fastv", "pdrop", "ivc_prune", "ivc_prune_paper", "window_fastv", "f
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_memory_of_a_selection_is_linear_in_the_tokens_beside_one_chunk(monkeypatch, policy):
-    for module in ("tokens.attention", "selectors.foreground"):
-        monkeypatch.setattr(f"ivcprune.{module}._CHUNK", 2**18)
+    monkeypatch.setattr("ivcprune.tokens.chunks.LARGEST", 2**18)
     assert peak_of(policy, 256) <= 4.3 * peak_of(policy, 128)
 
 

@@ -189,7 +189,7 @@ class TestForeground:
         query_mask = torch.arange(7) < torch.tensor([[7], [4]])
         key_mask = torch.arange(9) < torch.tensor([[5], [9]])
         whole = similarity_received(queries, query_mask, keys, key_mask)
-        monkeypatch.setattr("ivcprune.selectors.foreground._CHUNK", 40)
+        monkeypatch.setattr("ivcprune.tokens.chunks.LARGEST", 40)
         assert torch.allclose(similarity_received(queries, query_mask, keys, key_mask), whole)
 
     def test_chunks_of_rows_change_nothing(self, monkeypatch):
@@ -197,7 +197,7 @@ class TestForeground:
         samples = [RecordedSample(((4, 5), (3, 3), (2, 2)), 3, 6, seed) for seed in (1, 2)]
         refine = RefineSelector(softmax="sequence", seeds=SeedSelector(keep=2, softmax="sequence"))
         whole = refine.score(recorded_tokens(samples))
-        monkeypatch.setattr("ivcprune.selectors.foreground._CHUNK", 1)
+        monkeypatch.setattr("ivcprune.tokens.chunks.LARGEST", 1)
         assert torch.allclose(refine.score(recorded_tokens(samples)), whole)
 
     def test_refinement_weighs_text_and_seeds_alike(self):

@@ -17,6 +17,8 @@ from threading import Thread
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 from hydra.utils import get_class
@@ -269,13 +271,29 @@ def test_truth_in_a_csv_is_chosen_by_its_meaning(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("t.csv", "question,answer\n"), ("t.json", "[]"), ("t.jsonl", ""), ("t.jsonl", "{}\n")],
+    [
+        ("t.csv", "question,answer\n"),
+        ("t.csv", ""),
+        ("t.tsv", "\n\n"),
+        ("t.json", "[]"),
+        ("t.jsonl", ""),
+        ("t.jsonl", "{}\n"),
+    ],
 )
 def test_a_table_without_rows_is_refused(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
-    columns = {"question": "question", "answer": "answer"}
-    with pytest.raises(ValueError, match="'mine' has no rows: name a file or a split"):
-        file_source(tmp_path / name, columns=columns).load(tmp_path / "cache")
+    with pytest.raises(ValueError, match=rf"'mine' has no rows \(data.path is '.*{name}'\): name"):
+        asked_and_answered(tmp_path / name).load(tmp_path / "cache")
+
+
+def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"question": [], "answer": []}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"'mine' has no rows \(data.path is '.*t.parquet'\)"):
+        asked_and_answered(tmp_path / "t.parquet").load(tmp_path / "cache")
+
+
+def asked_and_answered(file: Path) -> FileSource:
+    return file_source(file, columns={"question": "question", "answer": "answer"})
 
 
 def test_metadata_and_joined_columns(tmp_path: Path) -> None:
@@ -322,22 +340,62 @@ def test_a_damaged_download_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "remedy"),
     [
-        ("t.csv", b"question,answer\na,b\na,b,c,d\n"),  # a line with cells too many
-        ("t.csv", b"question,answer\na,\xff\xfe\n"),
-        ("t.csv", b""),
-        ("t.jsonl", b'{"question": "a", "answer": "b"}\n{"question": \n'),
-        ("t.parquet", b"PAR1 nothing"),
+        ("t.csv", b"question,answer\na,b\na,b,c,d\n", "repair the file"),  # cells too many
+        ("t.csv", b"question,answer\na,\xff\xfe\n", "save the file in UTF-8"),
+        ("t.csv", b",,\n1,2,3\n", "repair the file"),
+        ("t.jsonl", b'{"question": "a", "answer": "b"}\n{"question": \n', "repair the file"),
+        ("t.parquet", b"PAR1 nothing", "replace the file by a whole one"),
     ],
 )
-def test_a_file_that_is_no_table_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_table_is_named(
+    name: str, content: bytes, remedy: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
-    source = file_source(tmp_path / name, columns={"question": "question", "answer": "answer"})
     with pytest.raises(
-        ValueError, match=rf"{name}, the table of 'mine', cannot be read as .*repair"
+        ValueError, match=rf"{name}, the table of 'mine', cannot be read as .*\): {remedy}"
     ):
+        asked_and_answered(tmp_path / name).load(tmp_path / "cache")
+
+
+def test_a_folder_without_images_says_what_belongs_there(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match=r"cannot be read as images .*: images need a whole meta"):
+        asked_and_answered(tmp_path / "photos").load(tmp_path / "cache")
+
+
+def test_a_broken_download_is_to_be_deleted(server: str, tmp_path: Path) -> None:
+    (tmp_path / "web/t.csv").write_text('question,answer\na,"b\n')
+    source = file_source(tmp_path, path=f"{server}/t.csv")
+    with pytest.raises(ValueError, match=r"cannot be read as csv .*: delete .* to download it"):
         source.load(tmp_path / "cache")
+
+
+def test_maps_in_a_parquet_file_are_read_as_structs(tmp_path: Path) -> None:
+    """`datasets` refuses the whole file: "does not have a datasets dtype equivalent"."""
+    pairs = [[("answer", b"red"), ("raw", b"\xff")], [("answer", b"blue")], [("A", b"x")] * 2, []]
+    table = {
+        "question": ["q?"] * 4,
+        "answer": pa.array(pairs, pa.map_(pa.string(), pa.binary())),
+        "unused": pa.array([[("x", 1)]] * 4, pa.map_(pa.string(), pa.int64())),
+    }
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    for column in ("answer", "answer.answer"):
+        source = file_source(
+            tmp_path / "t.parquet", columns={"question": "question", "answer": column}
+        )
+        samples = source.load(tmp_path / "cache")
+        assert samples["answers"][:2] == [["red"], ["blue"]]
+        assert samples["error"][:2] == ["", ""]
+        assert "row 2: " in samples["error"][2]
+        assert "row 3: " in samples["error"][3]
+    assert "column 'answer': [['A', 'x'], ['A', 'x']] is a list" in one_error(tmp_path, 2)
+
+
+def one_error(folder: Path, row: int) -> str:
+    error: str = asked_and_answered(folder / "t.parquet").load(folder / "cache")["error"][row]
+    return error
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ivcprune.models.vision_towers import received as module
 from ivcprune.models.vision_towers.base import AttentionInput, TowerCall
 from ivcprune.models.vision_towers.places import CanvasLayout, Layout, places
 from ivcprune.models.vision_towers.received import Received, received, received_in_segments
 from ivcprune.pruning.vision import VisionRecord
-from ivcprune.tokens import FROM_VISION_TOWER, Signal
+from ivcprune.tokens import FROM_VISION_TOWER, Signal, chunks
 from ivcprune.tokens.rows import Row
 
 SCALING = 0.7
@@ -58,7 +57,7 @@ class TestReceived:
         queries, keys = random(*shape, seed=seed), random(*shape, seed=seed + 100)
         weights, first = full(queries, keys), int(class_token)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_CHUNK", chunk)
+            patch.setattr(chunks, "LARGEST", chunk)
             found = received(queries, keys, SCALING, class_token=class_token)
         mean = weights[:, first:, first:].mean(dim=1)
         torch.testing.assert_close(found.mean, mean)
@@ -71,7 +70,7 @@ class TestReceived:
     def test_every_segment_is_a_softmax_of_its_own(self, lengths, chunk):
         queries, keys = random(2, sum(lengths), 4), random(2, sum(lengths), 4, seed=1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_CHUNK", chunk)
+            patch.setattr(chunks, "LARGEST", chunk)
             found = received_in_segments(queries, keys, lengths, SCALING)
         alone = [
             full(q[None], k[None]).mean(dim=1)[0]
@@ -88,7 +87,7 @@ class TestReceived:
 
     @pytest.mark.parametrize("chunk", [1, 1000])
     def test_no_tensor_grows_with_the_square_of_the_patches(self, chunk, monkeypatch):
-        monkeypatch.setattr(module, "_CHUNK", chunk)
+        monkeypatch.setattr(chunks, "LARGEST", chunk)
         heads, patches, width = 2, 200, 4
         queries, keys = random(heads, patches, width), random(heads, patches, width, seed=1)
         with LargestTensor() as seen:

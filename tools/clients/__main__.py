@@ -8,34 +8,46 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .environments import ENVIRONMENTS
+from .environments import ENVIRONMENTS, UnavailableError
 from .verdicts import problems_of
+
+SCOUT = '{"policy": "ivc_prune", "layer": 1}'
+DIVPRUNE = '{"policy": "divprune", "average_tokens": 0.5}'
 
 CHECKS: dict[str, dict[str, list[str]]] = {
     "vllm": {
         "refusals": ["vllm_refusals", "FOLDER"],
-        "divprune": ["vllm_offline", '{"policy": "divprune", "average_tokens": 0.5}', "FOLDER"],
-        "layer 1": ["vllm_offline", '{"policy": "ivc_prune", "layer": 1}', "FOLDER"],
+        "divprune": ["vllm_offline", DIVPRUNE, "FOLDER"],
+        "layer 1": ["vllm_offline", SCOUT, "FOLDER"],
         "layer 3": ["vllm_offline", '{"policy": "ivc_prune", "layer": 3}', "FOLDER"],
-        "negative control": [
-            "vllm_offline",
-            '{"policy": "ivc_prune", "layer": 1}',
-            "FOLDER",
-            "--forget-question",
-        ],
-        "http": ["vllm_http", '{"policy": "ivc_prune", "layer": 1}', "FOLDER"],
+        "negative control": ["vllm_offline", SCOUT, "FOLDER", "--forget-question"],
+        **{
+            f"{family}, {name}": ["vllm_families", family, settings, "FOLDER"]
+            for family in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+            for name, settings in {
+                "divprune": DIVPRUNE,
+                "layer 2": '{"policy": "ivc_prune", "layer": 2}',
+            }.items()
+        },
+        "http": ["vllm_http", SCOUT, "FOLDER"],
     },
     "lmms": {"against prune": ["lmms_check", "FOLDER"]},
+    "transformers": {"against prune": ["transformers_check", "FOLDER"]},
     "vlmevalkit": {"against prune": ["vlmevalkit_check", "FOLDER"]},
 }
 """Modules of this package and their arguments, by client and check."""
+
+LIMIT_SECONDS = 900
+"""Of one check."""
 
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -47,48 +59,71 @@ QUIET = {
 
 
 def main() -> None:
-    """Exits with 1 where a client disagrees."""
+    """Exits with 1 where a client disagrees, else with 2 where one could not be tried."""
     options = _options()
-    failed = False
+    disagree, skipped = [], []
     for client in options.clients:
+        try:
+            ENVIRONMENTS[client].make()
+        except UnavailableError as error:
+            skipped.append(client)
+            left = ", ".join(CHECKS[client])
+            print(f"{client}: SKIPPED ({left}), no environment: {error}", flush=True)
+            continue
         record = _run(client)
-        failed |= bool(record["problems"])
         options.output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (options.output / f"{client}.json").write_text(text + "\n")
         print(f"{client}: {'; '.join(record['problems']) or 'as promised'}", flush=True)
-    sys.exit(1 if failed else 0)
+        if record["problems"]:
+            disagree.append(client)
+    tried = len(options.clients) - len(skipped)
+    print(f"{tried - len(disagree)} of {tried} clients as promised", end="")
+    print(f"; not tried: {', '.join(skipped)}, see above" if skipped else "")
+    sys.exit(1 if disagree else 2 if skipped else 0)
 
 
 def _run(client: str) -> dict[str, Any]:
-    environment = ENVIRONMENTS[client]
+    python = ENVIRONMENTS[client].python
     started = time.monotonic()
-    record: dict[str, Any] = {"command": f"python -m tools.clients {client}", "checks": {}}
-    try:
-        environment.make()
-    except (OSError, subprocess.CalledProcessError) as error:
-        log = environment.folder / "pip.log"
-        return record | {"problems": [f"left out, its environment cannot be made ({error}): {log}"]}
+    checks = {}
     with tempfile.TemporaryDirectory(prefix="ivcprune-clients-") as folder:
         for name, (module, *arguments) in CHECKS[client].items():
             filled = [folder if argument == "FOLDER" else argument for argument in arguments]
-            command = [str(environment.python), "-m", f"tools.clients.{module}", *filled]
             print(f"{client}: {name} ...", flush=True)
-            record["checks"][name] = _result(command)
-    record["versions"] = _versions(environment.python)
-    record["seconds"] = round(time.monotonic() - started)
-    record["problems"] = problems_of(record["checks"])
-    return record
+            checks[name] = _result([str(python), "-m", f"tools.clients.{module}", *filled])
+    return {
+        "command": f"python -m tools.clients {client}",
+        "checks": checks,
+        "versions": _versions(python),
+        "seconds": round(time.monotonic() - started),
+        "problems": problems_of(checks),
+    }
 
 
 def _result(command: list[str]) -> dict[str, Any]:
     """What a check says of itself in its last line, or how it ended."""
-    done = subprocess.run(command, env=os.environ | QUIET, capture_output=True, text=True)
-    for line in reversed(done.stdout.splitlines()):
+    pipe = subprocess.PIPE
+    check = subprocess.Popen(
+        command,
+        env=os.environ | QUIET,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,  # a server that it started ends with it
+    )
+    try:
+        said, errors = check.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"error": f"it did not end within {LIMIT_SECONDS} seconds"}
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(check.pid, signal.SIGKILL)
+    for line in reversed(said.splitlines()):
         if line.startswith("RESULT "):
             result: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
             return result
-    return {"ended": done.returncode, "error": (done.stdout + done.stderr)[-2000:]}
+    return {"ended": check.returncode, "error": (said + errors)[-2000:]}
 
 
 def _versions(python: Path) -> dict[str, str]:
@@ -103,9 +138,15 @@ def _versions(python: Path) -> dict[str, str]:
     return versions
 
 
+def _client(name: str) -> str:
+    if name not in CHECKS:
+        raise argparse.ArgumentTypeError(f"no client {name!r}: choose of {', '.join(CHECKS)}")
+    return name
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.clients", description=__doc__)
-    parser.add_argument("clients", nargs="*", choices=[*CHECKS, []], default=list(CHECKS))
+    parser.add_argument("clients", nargs="*", type=_client, default=list(CHECKS))
     parser.add_argument("--output", type=Path, default=Path("results/clients"))
     return parser.parse_args()
 

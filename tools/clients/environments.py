@@ -8,9 +8,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 HOME = Path(".venvs")
 SHIM = Path(__file__).parent / "shims" / "torchvision_without_cuda.py"
+
+
+class UnavailableError(Exception):
+    """An environment cannot be made here; says why."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +42,34 @@ class Environment:
         """Install what is missing.
 
         Raises:
-            subprocess.CalledProcessError: pip failed; what it said is in `<folder>/pip.log`.
+            UnavailableError: it cannot be made here.
         """
         stamp = self.folder / f".ready-{self._digest()}"
         if stamp.exists():
             return
-        if not self.python.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "pip.log").open("w") as log:
+            if not self.python.exists():
+                self._run([sys.executable, "-m", "venv", str(self.folder)], log)
             for step in self.steps:
-                command = [str(self.python), "-m", "pip", "install", "--no-input", *step]
-                subprocess.run(command, check=True, stdout=log, stderr=log)
-            drop = [str(self.python), "-m", "pip", "uninstall", "--yes", "torchaudio", "torchcodec"]
-            subprocess.run(drop, check=True, stdout=log, stderr=log)
+                self._run([str(self.python), "-m", "pip", "install", "--no-input", *step], log)
+            drop = ["pip", "uninstall", "--yes", "torchaudio", "torchcodec"]
+            self._run([str(self.python), "-m", *drop], log)
         site = next((self.folder / "lib").glob("python3*/site-packages"))
         shutil.copy(SHIM, site / SHIM.name)
         (site / f"{SHIM.stem}.pth").write_text(f"import {SHIM.stem}\n")
         stamp.touch()
+
+    @staticmethod
+    def _run(command: list[str], log: TextIO) -> None:
+        try:
+            subprocess.run(command, check=True, stdout=log, stderr=log)
+        except (OSError, subprocess.CalledProcessError) as error:
+            log.flush()
+            said = Path(log.name).read_text(errors="replace")
+            errors = [line for line in said.splitlines() if line.lower().startswith("error")]
+            reason = errors[-1] if errors else str(error)
+            raise UnavailableError(f"{reason} (all of it in {log.name})") from error
 
     def _digest(self) -> str:
         return hashlib.sha256(repr(self.steps).encode()).hexdigest()[:8]
@@ -77,6 +93,14 @@ ENVIRONMENTS = {
         (
             ("torch==2.13.0", "torchvision==0.28.0", "lmms-eval==0.7.3", "filelock<4.3"),
             ("transformers==5.24.0", *_RUNTIME),
+            OURS,
+        ),
+    ),
+    "transformers": Environment(
+        "transformers",
+        (
+            ("torch==2.13.0", "torchvision==0.28.0", "transformers[serving]==5.24.0"),
+            _RUNTIME,
             OURS,
         ),
     ),

@@ -86,7 +86,7 @@ def _case(model: str, arguments: str, batch: int, expected: list[Answer]) -> dic
     texts = _texts(_evaluate(model, f"{arguments},token_log={log}", batch, None))
     rows = {row["doc_id"]: row for row in map(json.loads, log.read_text().splitlines())}
     found = [(texts[i], rows[i]["n_visual"], rows[i]["n_kept"], rows[i]["kv_bytes"]) for i in rows]
-    wanted = [(e.text, e.n_visual, len(e.kept), e.kv_bytes) for e in expected]
+    wanted = [(e.text, e.n_visual, e.n_kept, e.kv_bytes) for e in expected]
     pairs = [(found_row, wanted[i]) for found_row, i in zip(found, rows, strict=True)]
     names = {"texts": slice(0, 1), "kept": slice(1, 3), "bytes": slice(3, 4)}
     return {

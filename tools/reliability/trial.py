@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from ivcprune.runs.samples import SampleRow
+from ivcprune.runs.schema import SampleRow
 
 from .disk import own_disk
 from .faults import FAULTS, NEED_DISK

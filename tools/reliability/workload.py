@@ -18,7 +18,8 @@ from ivcprune.configuration.build import compose
 from ivcprune.data.scenes.dataset import make_row
 from ivcprune.jobs import predict
 from ivcprune.runs.directory import RunDirectory
-from ivcprune.runs.samples import SampleRow, finished_ids, read_rows
+from ivcprune.runs.samples import finished_ids, read_rows
+from ivcprune.runs.schema import SampleRow
 
 SIDES = (56, 84, 112, 140, 168, 224)
 """Pixels; widths and heights that images are given in turn."""

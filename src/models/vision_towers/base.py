@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...tokens.visual import VisionDepth
+from ...tokens.signals import VisionDepth
 from .places import Layout
 from .received import Received
 

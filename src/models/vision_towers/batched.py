@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...tokens.visual import VisionDepth
+from ...tokens.signals import VisionDepth
 from .base import AttentionInput, Grid, TowerCall, VisionTower
 from .places import CanvasLayout, Layout
 from .received import Received, received

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.vision_utils import get_vision_window_index
 
-from ...tokens.visual import VisionDepth
+from ...tokens.signals import VisionDepth
 from ..rotary import rotate
 from .base import AttentionInput, Grid, TowerCall, VisionTower
 from .places import Layout

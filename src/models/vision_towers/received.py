@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...tokens.visual import VisionQueries
-
-_CHUNK = 2**24
-"""Most attention weights held at once; one query of each picture and head is the least."""
+from ...tokens.chunks import chunks
+from ...tokens.signals import VisionQueries
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +60,10 @@ def received(
     first = int(class_token)
     transposed = keys.float().transpose(-1, -2)
     total = cls = torch.zeros(n_pictures, n_queries, device=keys.device)
-    step = max(1, _CHUNK // max(1, n_pictures * n_heads * n_queries))
-    for start in range(0, n_queries, step):
-        some = queries[:, :, start : start + step].float()
-        weights = (some @ transposed).mul_(scaling).softmax(dim=-1).mean(dim=1)
-        if class_token and start == 0:
+    for some in chunks(n_queries, n_pictures * n_heads * n_queries):
+        asking = queries[:, :, some].float()
+        weights = (asking @ transposed).mul_(scaling).softmax(dim=-1).mean(dim=1)
+        if class_token and some.start == 0:
             cls, weights = weights[:, 0], weights[:, 1:]
         total = total + weights.sum(dim=1)
     mean = (total / max(1, n_queries - first))[:, first:]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
+from ...metrics.intervals import bootstrap_mean_of_few
 from ..paired import Difference
 
 RESAMPLES = 10_000
 
 
-def paired_bootstrap(
-    differences: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
-) -> Difference:
+def paired_bootstrap(differences: Sequence[float], resamples: int = RESAMPLES) -> Difference:
     """Mean paired difference with the 95 % percentile interval of resampled pairs.
 
     Where all pairs agree the bootstrap knows no spread; then the interval has no width, and the
@@ -24,15 +20,9 @@ def paired_bootstrap(
     Args:
         differences: score minus vanilla's score for each sample, in [-1, 1]; at least one.
     """
-    counts = Counter(differences)
-    values = np.array(list(counts), dtype=float)
+    low, high = bootstrap_mean_of_few(differences, resamples)
     n = len(differences)
-    # Which pairs are drawn does not matter, only how many of each value.
-    drawn = np.random.default_rng(seed).multinomial(
-        n, np.array(list(counts.values())) / n, size=resamples
-    )
-    low, high = np.percentile(drawn @ values / n, [2.5, 97.5])
-    return Difference(100 * sum(differences) / n, 100 * float(low), 100 * float(high), n)
+    return Difference(100 * sum(differences) / n, 100 * low, 100 * high, n)
 
 
 def mcnemar(differences: Sequence[float]) -> float | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...models.blocks import Block, visual_tokens
-from ...pruning.text_tokens import TextTokens
+from ...pruning.sequence.slots import TextTokens
 from ...tokens.visual import VisualTokens
 from .plan import Plan
 

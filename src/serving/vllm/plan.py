@@ -14,7 +14,7 @@ from ...selectors.base import Selector, children
 from ...selectors.merging import MergeDropped
 from ...selectors.patterns import AnnotatedSelector
 from ...selectors.recycling import Recycle
-from ...tokens.visual import FROM_VISION_TOWER, Signal
+from ...tokens.signals import FROM_VISION_TOWER, Signal
 from .settings import Settings
 
 SERVED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

@@ -1,4 +1,16 @@
-"""Entry point `vllm.general_plugins`: imports nothing heavy, and may be called again."""
+"""Entry point `vllm.general_plugins`: imports nothing heavy, and may be called again.
+
+What it enters stays in the process, as with every plugin of this kind: vLLM calls it without
+arguments in each of its processes (`vllm/plugins/__init__.py:77`, 0.32.0), and never to undo it;
+`VLLM_PLUGINS` chooses which are called. Models have `ModelRegistry.register_model`. For a look at
+the configuration before weights load vLLM 0.32.0 has no registration: both places that take one
+(`vllm/config/vllm.py:2648`, `vllm/config/model.py:1505`) read the dictionary `MODELS_CONFIG_MAP`
+(`vllm/model_executor/models/config.py:1063`) and nothing else. A configuration parser
+(`register_config_parser`, `vllm/transformers_utils/config.py:501`) is asked only under a
+`--config-format` of its own and does not see the engine's options; a platform plugin replaces the
+platform. So entries are written into that dictionary, around those that are there; without our
+settings in the model's configuration they only pass on.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivcprune.configuration.build import compose
+from ivcprune.configuration.build import TrainerPlan, compose, plan_trainer
 from ivcprune.evaluation import devices
 from ivcprune.evaluation.devices import assigned, gpu_names, held
 
@@ -65,19 +65,21 @@ def test_a_free_gpu_becomes_the_device_of_the_trainer(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    cfg = compose(["trainer=free_gpu"])
-    with assigned(cfg) as first, assigned(cfg) as second:
-        assert (list(first.trainer.devices), list(second.trainer.devices)) == ([0], [1])
-    assert cfg.trainer.devices == "free"
+    free = TrainerPlan(lambda **settings: settings, "free")
+    with assigned(free) as first, assigned(free) as second:
+        assert (first.devices, second.devices) == ([0], [1])
+        assert second.build([]) == {"devices": [1], "callbacks": []}
+    assert free.devices == "free"
 
 
 def test_other_devices_stay_as_they_are() -> None:
-    cfg = compose(["trainer=cpu"])
-    with assigned(cfg) as same:
-        assert same is cfg
+    plan = plan_trainer(compose(["trainer=cpu", "trainer.devices=2"]))
+    assert plan.devices == 2
+    with assigned(plan) as same:
+        assert same is plan
 
 
 def test_without_a_gpu_there_is_none_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ValueError, match=r"no CUDA GPU: choose trainer=cpu"):
-        assigned(compose(["trainer=free_gpu"])).__enter__()
+        assigned(TrainerPlan(dict, "free")).__enter__()

@@ -15,8 +15,7 @@ from ivcprune.evaluation.summary import judgement_in_words
 from ivcprune.judge import Case, NoJudge, Verdict
 from ivcprune.runs import results
 from ivcprune.runs.directory import new_status
-from ivcprune.runs.judgement import Judgement
-from ivcprune.runs.samples import SampleRow
+from ivcprune.runs.schema import Judgement, SampleRow
 
 
 @dataclass
@@ -72,7 +71,7 @@ def test_a_judge_gets_what_could_not_be_read_and_nothing_else(tmp_path: Path) ->
     assert (judged[0].parsed, judged[0].score, judged[0].judge) == ("A", 1.0, "scripted")
     assert (judged[0].published_parsed, judged[0].published_score) == ("A", 1.0)
     assert judged[1:] == rows[1:]
-    assert judgement == Judgement("scripted", cases=1, settled=1)
+    assert judgement == Judgement(name="scripted", cases=1, settled=1, obstacle=None)
 
 
 def test_a_verdict_counts_in_the_reading_that_is_not_settled(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_a_verdict_counts_in_the_reading_that_is_not_settled(tmp_path: Path) -> 
     )
     assert (judged[0].parsed, judged[0].score) == ("B", 0.0)
     assert (judged[0].published_parsed, judged[0].published_score) == ("A", 1.0)
-    assert (judgement.cases, judgement.settled) == (1, 1)
+    assert (judgement["cases"], judgement["settled"]) == (1, 1)
     assert not judged[0].is_unread
 
 
@@ -99,7 +98,7 @@ def test_an_empty_reply_and_a_task_without_rubric_are_no_cases(
 ) -> None:
     judge = Scripted({"a": Verdict("A", 1.0)})
     judged, judgement = settle([unread], SAMPLES, judge, "mean", tmp_path)
-    assert (judged, judge.asked, judgement.cases) == ([unread], [], 0)
+    assert (judged, judge.asked, judgement["cases"]) == ([unread], [], 0)
     assert judged[0].is_unread
 
 
@@ -114,22 +113,24 @@ def test_without_a_judge_the_cases_are_counted(tmp_path: Path) -> None:
     rows = [UNREAD, row("b", 0.0, settled=False), FAILED]
     judged, judgement = settle(rows, SAMPLES, NoJudge(), "mean", tmp_path)
     assert judged == rows
-    assert judgement == Judgement("none", cases=2, settled=0)
+    assert judgement == Judgement(name="none", cases=2, settled=0, obstacle=None)
     figures = results.metrics(judged, new_status(), judgement=judgement)
     assert figures["judge"] == {"name": "none", "cases": 2, "settled": 0, "obstacle": None}
     assert figures["scores"]["multiple_choice"]["value"] == 0
     assert "2 replies could not be read" in judgement_in_words(figures["judge"])
-    assert judgement_in_words(Judgement("none", 0, 0).as_json()) == ""
+    assert judgement_in_words(Judgement(name="none", cases=0, settled=0, obstacle=None)) == ""
 
 
 def test_a_judge_that_cannot_be_asked_is_not(tmp_path: Path) -> None:
     judge = Scripted({"a": Verdict("A", 1.0)}, why_not="the variable KEY is not set")
     judged, judgement = settle([UNREAD], SAMPLES, judge, "mean", tmp_path)
     assert (judged, judge.asked) == ([UNREAD], [])
-    assert judgement == Judgement("scripted", 1, 0, "the variable KEY is not set")
-    assert "the variable KEY is not set" in judgement_in_words(judgement.as_json())
+    assert judgement == Judgement(
+        name="scripted", cases=1, settled=0, obstacle="the variable KEY is not set"
+    )
+    assert "the variable KEY is not set" in judgement_in_words(judgement)
     # No case, no trouble.
-    assert settle([READ], SAMPLES, judge, "mean", tmp_path)[1] == Judgement("scripted", 0, 0)
+    assert settle([READ], SAMPLES, judge, "mean", tmp_path)[1]["cases"] == 0
 
 
 def test_rotations_of_a_question_that_is_wrong_anyway_are_not_judged(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_rotations_of_a_question_that_is_wrong_anyway_are_not_judged(tmp_path: P
     judge = Scripted({"1": Verdict("A", 1.0), "1000002": Verdict("B", 1.0)})
     judged, judgement = settle(rows, samples, judge, "circular", tmp_path)
     assert [case.id for case in judge.asked] == ["1", "1000002"]
-    assert (judgement.cases, judgement.settled) == (2, 2)
+    assert (judgement["cases"], judgement["settled"]) == (2, 2)
     benchmark = results.benchmark_scores("circular", samples, judged)
     assert benchmark is not None
     figures = results.metrics(judged, new_status(), benchmark, judgement)

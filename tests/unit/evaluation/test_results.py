@@ -10,7 +10,8 @@ from datasets import Dataset
 
 from ivcprune.runs import results
 from ivcprune.runs.directory import RunDirectory, new_status
-from ivcprune.runs.samples import SampleRow
+from ivcprune.runs.samples import SCHEMA, write_table
+from ivcprune.runs.schema import SampleRow
 
 GOOD = SampleRow(
     sample_id="a",
@@ -64,10 +65,9 @@ def test_failed_samples_are_described_by_the_dataset() -> None:
 
 
 def test_samples_parquet_has_the_same_types_whatever_is_missing(tmp_path: Path) -> None:
-    run_dir = RunDirectory(tmp_path)
-    results.write_samples(run_dir, [FAILED])
-    assert pq.read_schema(tmp_path / "samples.parquet").equals(results.SCHEMA)
-    results.write_samples(run_dir, [GOOD, FAILED])
+    write_table(tmp_path, [FAILED])
+    assert pq.read_schema(tmp_path / "samples.parquet").equals(SCHEMA)
+    write_table(tmp_path, [GOOD, FAILED])
     rows = pq.read_table(tmp_path / "samples.parquet").to_pylist()
     assert [SampleRow(**row) for row in rows] == [GOOD, FAILED]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ivcprune.runs.samples import SampleLog, SampleRow, merge, read_rows
+from ivcprune.runs.samples import SampleLog, merge, read_rows
+from ivcprune.runs.schema import SampleRow
 
 
 def row(sample_id: str, error: str | None = None, prediction: str = "") -> SampleRow:

@@ -13,7 +13,8 @@ from tools.reliability.injection import another_process_at
 
 from ivcprune.jobs import status as status_table
 from ivcprune.jobs.status import all_progress, as_table, run
-from ivcprune.runs.directory import RunDirectory, Status
+from ivcprune.runs.directory import RunDirectory
+from ivcprune.runs.schema import Status
 
 AT_WORK = Status(
     state="running",

@@ -7,7 +7,7 @@ import pytest
 from ivcprune.evaluation.unread import unread_warnings
 from ivcprune.runs import results
 from ivcprune.runs.directory import new_status
-from ivcprune.runs.samples import SampleRow
+from ivcprune.runs.schema import SampleRow
 
 
 def row(number: int, prediction: str, settled: bool = False, **fields: Any) -> SampleRow:

@@ -1,0 +1,1 @@
+"""How much a sweep gains by computing once what its policies have in common."""
