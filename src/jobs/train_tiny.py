@@ -80,5 +80,5 @@ def run(
         probe_layer=probe_layer,
         probe_until=probe_until,
     )
-    packer, name = Packer(architecture, processor, dict(prompts)), cfg.model.name
-    return fitting.run(module, packer, taught, name, cfg.seed, cfg.paths.cache_dir)
+    packer = Packer(architecture, processor, dict(prompts))
+    return fitting.run(module, packer, taught, cfg.model.name, cfg.seed, cfg.paths.cache_dir)

@@ -46,5 +46,6 @@ def run(
         decay=decay,
         weight_decay=weight_decay,
     )
-    maker, name = TurnMaker(family_named(spec.family), processor, spec.prompts), spec.name
-    return fitting.run(module, maker, AS_IN_THE_BENCHMARK, name, cfg.seed, cfg.paths.cache_dir)
+    turns = TurnMaker(family_named(spec.family), processor, spec.prompts)
+    lessons = AS_IN_THE_BENCHMARK
+    return fitting.run(module, turns, lessons, spec.name, cfg.seed, cfg.paths.cache_dir)

@@ -67,7 +67,7 @@ class Fit:
         """Trains on batches of the maker; returns the folder of the checkpoint.
 
         Args:
-            name: of the checkpoint's folder.
+            name: of the model, and so of the checkpoint's folder.
             seed: of the samples.
             cache_dir: where sources keep what they generate.
         """

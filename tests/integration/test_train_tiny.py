@@ -73,6 +73,25 @@ def test_other_architectures_on_two_processes(tmp_path: Path, name: str) -> None
     assert processor.tokenizer.unk_token not in processor.tokenizer.tokenize(text)
 
 
+def test_a_bundled_model_learns_to_read_as_well(tmp_path: Path) -> None:
+    options = ["processes=1", "steps=2", "validate_every=2", "lessons=text", "start='bundled:tiny'"]
+    checkpoint = train(tmp_path, *options, model="tiny_text")
+    with (checkpoint.parent / "log" / "version_0" / "metrics.csv").open() as file:
+        (row,) = (row for row in csv.DictReader(file) if row["val/grounding"])
+    assert {"val/vqa", "val/scenes_read", "val/scenes_lookup"} < set(row)
+    # two steps away from a model that answers well
+    before = Qwen2_5_VLForConditionalGeneration.from_pretrained(BUNDLED, dtype=torch.float32)
+    after = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    old, new = (m.model.language_model.layers[0].mlp.up_proj.weight for m in (before, after))
+    assert 0 < (old - new).abs().max() < 0.02
+    assert after.config.text_config.vocab_size > before.config.text_config.vocab_size
+
+
+def test_lessons_are_known_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"job\.lessons.*text"):
+        train(tmp_path, "lessons=poems")
+
+
 def test_only_bundled_architectures_can_be_trained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model\.name.*tiny_llava"):
         train(tmp_path, model="llava_1_5_7b")
