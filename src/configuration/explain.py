@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -11,7 +13,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from ..checks import one_line, suggest
@@ -47,7 +49,10 @@ def explain(error: Exception) -> str:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         keys = cause.parent_node if isinstance(cause.parent_node, DictConfig) else []
         own = [key for key in map(str, keys) if not key.startswith("_")]  # not Hydra's _target_
-        return f"{cause.full_key} is not in the configuration: {suggest(str(cause.key), own)}"
+        name = str(cause.key)
+        deeper = " or ".join(_below(cause.parent_node, name))
+        guess = f"did you mean {deeper}? " if deeper and name not in own else ""
+        return f"{cause.full_key} is not in the configuration: {guess}{suggest(name, own)}"
     if isinstance(error, InstantiationException) and cause is not None:
         key = re.search(r"full_key: (\S+)", str(error))
         return f"{key[1]}: {one_line(cause)}" if key else one_line(cause)
@@ -56,6 +61,18 @@ def explain(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException) and cause is not None:
         return f"{one_line(error)}: {one_line(cause)}"
     return one_line(error)
+
+
+def _below(node: Any, name: str, place: str = "") -> Iterator[str]:
+    """The settings of that name within a part of the configuration, as they are written."""
+    if not isinstance(node, DictConfig):
+        return
+    for key in map(str, node):
+        if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
+            continue
+        if place and key == name:
+            yield f"{place}{key}"
+        yield from _below(node[key], name, f"{place}{key}.")
 
 
 def _removed_group(error: Exception) -> str | None:

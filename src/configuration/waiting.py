@@ -41,7 +41,7 @@ class WaitingJob:
     @contextmanager
     def surroundings(self) -> Iterator[None]:
         """What Hydra sets around a job: the log, and environment variables."""
-        configure_log(self.hydra.job_logging, self.hydra.verbose)
+        configure_log(OmegaConf.create(self.hydra.job_logging), self.hydra.verbose)
         with env_override(self.hydra.job.env_set):
             yield
 

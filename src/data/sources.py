@@ -8,9 +8,11 @@ from typing import ClassVar, Protocol
 
 from datasets import Dataset
 
-from ..checks import check_at_least
+from ..checks import check_at_least, check_choice
 from .frames import FrameSampler
 from .scenes import load_scenes
+from .scenes.dataset import CONTENT_OF
+from .scenes.pages import Layout
 from .scenes.scene import SPLITS, Split
 
 
@@ -56,4 +58,24 @@ class ScenesSource:
         check_at_least("data.seed", self.seed, 0)
 
     def load(self, cache_dir: Path) -> Dataset:
-        return load_scenes(split=self.split, size=self.size, seed=self.seed, cache_dir=cache_dir)
+        return load_scenes(self.split, self.size, self.seed, cache_dir)
+
+
+@dataclass(frozen=True)
+class PagesSource(ScenesSource):
+    """Built-in pages with strings of capitals and digits.
+
+    Attributes:
+        layout: "read", where all strings are asked for, or "lookup", where one of them is.
+    """
+
+    name: str = "scenes_read"
+    layout: Layout = "read"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("data.layout", self.layout, CONTENT_OF)
+
+    def load(self, cache_dir: Path) -> Dataset:
+        content = CONTENT_OF[self.layout]
+        return load_scenes(self.split, self.size, self.seed, cache_dir, content)

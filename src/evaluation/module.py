@@ -19,7 +19,7 @@ from ..data.datamodule import PredictData
 from ..data.sample import Sample
 from ..metrics.parsers import DEFAULT_PARSER
 from ..metrics.scoring import Conventions, published_reading, read_reply
-from ..models.blocks import WHOLE, Area
+from ..models.areas import WHOLE, Area
 from ..models.decoding import Decoding, not_followed
 from ..models.loading import ModelSpec
 from ..models.registry import family_named

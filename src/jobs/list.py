@@ -21,6 +21,7 @@ GROUPS = {
     "policy": "policy=<name>",
     "selector": "selector@policy.stages.<stage>.selector=<name>",
     "model": "model=<name>",
+    "family": "what models of a family were held to (chosen by model=<name>)",
     "data": "data=<name>",
     "data_group": "--multirun data=<group>",
     "prompt": "prompt@model.prompts=<name>",

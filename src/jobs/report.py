@@ -7,16 +7,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ..configuration.build import build_model_spec
 from ..configuration.data_groups import data_pools
 from ..report.comparison import compare
 from ..report.html import render_page
-from ..report.leaderboard.job import write_leaderboard
 from ..report.leave_out import leave_out, read_samples
-from ..report.paper.drawings import write_drawings
 from ..report.paper.job import report_tables
 from ..report.pooling import pooled_runs
 from ..report.table import render
-from ..runs.read import load_layer_runs, load_runs, unfinished_runs
+from ..runs.read import VANILLA, load_layer_runs, load_runs, unfinished_runs
 
 MIN_WIDTH = 120
 """Columns that the table is given where the output is no terminal."""
@@ -44,6 +43,8 @@ def run(
         raise ValueError(f"job.gallery is {gallery}: ask for 0 samples or more")
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
     if drawings := cfg.get("drawings"):
+        from ..report.paper.drawings import write_drawings  # needs PyTorch, the tables do not
+
         write_drawings(drawings, experiment, Console())
         return
     runs = load_runs(experiment)
@@ -68,7 +69,11 @@ def run(
         of_layers = [run.as_published() for run in layer_runs]
         written = report_tables(tables, experiment, measured, of_layers, console, efficiency)
     if cfg.get("leaderboard"):
-        written += write_leaderboard(cfg, experiment, runs, efficiency)
+        from ..report.leaderboard.job import write_leaderboard  # composes policies: PyTorch again
+
+        shares = [float(asked) for asked in cfg.leaderboard.shares]
+        methods, spec = _methods(cfg), build_model_spec(cfg)
+        written += write_leaderboard(shares, methods, spec, experiment, runs, efficiency)
     if without is not None:
         console.print(
             f"{samples.data} without the samples of {without}, by its tasks' means\n",
@@ -90,3 +95,13 @@ def _nothing_found(experiment: Path, name: str, unfinished: int) -> str:
         f"{state} in {experiment}: make them with `ivcprune -m experiment={name}`, "
         "or name another experiment with `experiment_name=...`"
     )
+
+
+def _methods(cfg: DictConfig) -> list[str]:
+    """All policies of the experiment but vanilla, and those that it names as out of reach."""
+    names: dict[str, None] = {}
+    for sweep in cfg.get("sweeps") or ():
+        policies = [sweep.policy] if isinstance(sweep.policy, str) else sweep.policy
+        names |= dict.fromkeys(policies)
+    names |= dict.fromkeys(cfg.leaderboard.get("unreached") or ())
+    return [name for name in names if name != VANILLA]

@@ -1,4 +1,4 @@
-"""`job=tune_tiny`: go on training the tiny model, with the policy's selection on."""
+"""`job=tune_tiny`: go on training a bundled model, with the policy's selection on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 
 from ..configuration.build import build_model_spec, build_policy
-from ..training.data import AS_IN_THE_BENCHMARK
+from ..models.registry import family_named
 from ..training.fit import Fit
+from ..training.lessons import AS_IN_THE_BENCHMARK
 from ..training.pruned import PrunedTraining
 from ..training.turns import TurnMaker
 
@@ -45,5 +46,6 @@ def run(
         decay=decay,
         weight_decay=weight_decay,
     )
-    turns = TurnMaker(processor, spec.prompts)
-    return fitting.run(module, turns, AS_IN_THE_BENCHMARK, cfg.seed, cfg.paths.cache_dir)
+    turns = TurnMaker(family_named(spec.family), processor, spec.prompts)
+    lessons = AS_IN_THE_BENCHMARK
+    return fitting.run(module, turns, lessons, spec.name, cfg.seed, cfg.paths.cache_dir)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from . import hallusion, multiple_choice, video, yes_no_benchmarks
 from .figures import Aggregator, ScoredSample
 from .ocr_bench import OCRBENCH
+from .strings import STRINGS
 
 MEAN = "mean"
 """No metric beside the mean score of each task, which every run has."""
@@ -23,6 +24,7 @@ AGGREGATORS: Mapping[str, Aggregator] = {
     "ocrbench": OCRBENCH,
     "pooled": multiple_choice.POOLED,
     "pope_f1": yes_no_benchmarks.POPE,
+    "strings": STRINGS,
     "video_mme": video.VIDEO_MME,
 }
 """What `metrics:` of a data configuration may name beside "mean"."""

@@ -119,8 +119,11 @@ def _pixels(corners: Corners, input_size: Size, original_size: Size) -> Box | No
 
     The published evaluation resizes the TRUE box instead and assumes that only rounding to
     multiples of 28 takes place; undoing the actual resize holds under pixel limits as well.
+    None where its size is not known.
     """
     (width, height), (original_width, original_height) = input_size, original_size
+    if not width or not height:
+        return None
     return _scaled(corners, original_width / width, original_height / height)
 
 
@@ -184,12 +187,26 @@ def _unit(padded: bool, *, limited: bool) -> Placer:
     return place
 
 
+def _rows_first(place: Placer) -> Placer:
+    """The same of corners that are written (y1, x1, y2, x2)."""
+
+    def turned(corners: Corners, input_size: Size, original_size: Size) -> Box | None:
+        y1, x1, y2, x2 = corners
+        return place((x1, y1, x2, y2), input_size, original_size)
+
+    return turned
+
+
 _THOUSANDTHS = _of(1000)
 
 BOX_FORMATS: Mapping[str, BoxFormat] = {
     # <|det|>[[102, 204, 307, 409]]<|/det|>: 999 is what the model's own parser divides by, and the
     # published evaluation divides by 1000
     "deepseek_vl2": BoxFormat(_of(999), published_list, _published_of(1000, or_fractions=True)),
+    # "box_2d": [204, 102, 409, 307], y first
+    "gemma4": BoxFormat(
+        _rows_first(_THOUSANDTHS), published_list, _rows_first(_published_of(1000))
+    ),
     # InternVL: <box>[[102, 204, 307, 409]]</box>
     "normalised_1000": BoxFormat(
         _THOUSANDTHS, published_list, _published_of(1000, or_fractions=True)

@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from .blocks import WHOLE, Area, Block
+from .areas import WHOLE, Area
+from .blocks import Block
 from .rotary import Rotary, rotate
 from .token_rules import TokenRule
 from .vision_towers.base import VisionTower
@@ -42,6 +43,12 @@ class Family(ABC):
             causal alone: pruned layers get their rows and columns, rather than new ones, and the
             padding mask is the core's.
         rotary_by_type: whether layers of each type have a rotary embedding of their own.
+        per_token_arguments: tensors `[B, S, ...]` that decoder layers get beside the hidden states,
+            the rotary embedding, masks and position ids: pruned layers get them for what is left.
+        whole_arguments: other tensors as long as the sequence that layers get, and that are right
+            as they are; what neither names is refused.
+        layout_arguments: arguments of `generate` that `blocks` reads: it keeps back what encodes
+            the pictures, and the core is called without.
     """
 
     name: ClassVar[str]
@@ -52,6 +59,9 @@ class Family(ABC):
     token_rules: ClassVar[Mapping[str, TokenRule]] = {"full_attention": TokenRule.CACHED}
     own_masks: ClassVar[bool] = False
     rotary_by_type: ClassVar[bool] = False
+    per_token_arguments: ClassVar[tuple[str, ...]] = ()
+    whole_arguments: ClassVar[tuple[str, ...]] = ()
+    layout_arguments: ClassVar[tuple[str, ...]] = ()
 
     def core(self, model: Any) -> nn.Module:
         """The module whose forward receives `input_ids` and the image sizes."""
@@ -98,7 +108,10 @@ class Family(ABC):
 
     @abstractmethod
     def input_sizes(self, inputs: Mapping[str, Any], processor: Any) -> list[tuple[int, int]]:
-        """(width, height) of each image as the model sees it, from the processor's output."""
+        """(width, height) of each image as the model sees it, from the processor's output.
+
+        Empty where that is not known: no box can then be written in pixels of it.
+        """
 
     def visible_area(self, processor: Any, size: tuple[int, int], n_images: int) -> Area:
         """What the tokens of an image show of it: left, top, right and bottom as fractions of it.

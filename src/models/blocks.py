@@ -12,10 +12,6 @@ from torch import Tensor, nn
 from ..tokens.rows import Row
 from ..tokens.visual import VisualTokens
 
-Area = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of an image, as fractions of its width and height."""
-WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
-
 
 @dataclass(frozen=True)
 class Block:
@@ -134,17 +130,6 @@ def is_visual(inputs: Mapping[str, Any], image_token_id: int) -> Tensor:
     if (input_ids := inputs.get("input_ids")) is not None:
         return cast(Tensor, input_ids == image_token_id)
     return cast(Tensor, inputs["mm_token_type_ids"] > 0)
-
-
-def central_square(size: tuple[int, int], side: int) -> Area:
-    """Left, top, right and bottom of a square in the middle of an image, as fractions of its size.
-
-    Args:
-        size: (width, height) of the image in pixels.
-        side: of the square in pixels.
-    """
-    across, down = (side / length / 2 for length in size)
-    return 0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down
 
 
 def square_blocks(inputs: Mapping[str, Any], image_token_id: int, side: int) -> list[Block]:

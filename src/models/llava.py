@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .areas import Area, central_square
 from .base import Family
-from .blocks import Area, Block, central_square, square_blocks
+from .blocks import Block, square_blocks
 from .vision_towers.base import VisionTower
 from .vision_towers.batched import class_token_tower
 

@@ -12,6 +12,7 @@ from ..checks import one_line
 from .base import Family
 from .deepseek_vl2 import DeepseekVL2
 from .gemma3 import Gemma3
+from .gemma4 import Gemma4
 from .glm4v import Glm4v
 from .idefics3 import Idefics3
 from .internvl.family import InternVL
@@ -19,6 +20,7 @@ from .llava import Llava
 from .llava_next import LlavaNext
 from .llava_onevision.family import LlavaOnevision
 from .mistral3 import Mistral3
+from .not_covered import refusal
 from .paddleocr_vl import PaddleOcrVL
 from .qwen.qwen2_5_vl import Qwen25VL
 from .qwen.qwen2_vl import Qwen2VL
@@ -28,6 +30,7 @@ from .qwen.qwen3_vl import Qwen3VL, Qwen3VLMoe
 FAMILIES: tuple[Family, ...] = (
     DeepseekVL2(),
     Gemma3(),
+    Gemma4(),
     Glm4v(),
     Idefics3(),
     InternVL(),
@@ -102,15 +105,13 @@ def family_of(model_type: str) -> Family:
     """The family that covers a `config.model_type`.
 
     Raises:
-        ValueError: no family covers it; lists those that are supported.
+        ValueError: no family covers it; says what one would have to, where the type is known, and
+            lists those that are supported.
     """
     for family in families():
         if model_type in family.model_types:
             return family
-    raise ValueError(
-        f"model type {model_type!r} is not supported: ivcprune knows the families "
-        f"{', '.join(supported())} (see docs/adding_a_model.md)"
-    )
+    raise ValueError(refusal(model_type, ", ".join(supported())))
 
 
 def family_of_model(model: nn.Module) -> Family:

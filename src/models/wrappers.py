@@ -18,7 +18,20 @@ def unwrapped(model: nn.Module) -> nn.Module:
     Known are `torch.compile`, DDP, FSDP, DataParallel and all else that has a `module`, what has
     `get_base_model()`, as PEFT's models do, and any module around a single transformers model. A
     model that is not wrapped comes back itself.
+
+    Raises:
+        TypeError: it is no module at all.
     """
+    if not isinstance(model, nn.Module):
+        held = isinstance(getattr(model, "model", None), nn.Module)  # as pipelines do
+        raise TypeError(
+            f"model is a {type(model).__name__}, which is no torch.nn.Module: "
+            + (
+                "pass its `model`"
+                if held
+                else "load it with from_pretrained, and pass what that gives"
+            )
+        )
     while (inner := _inside(model)) is not None:
         model = inner
     return model

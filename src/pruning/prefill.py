@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..selectors.selection import Selection, checked_selection
 from ..tokens.signals import Signal
 from ..tokens.table import Copies
 from .caches.prefill import PrefillCaches
+from .layer_arguments import LayerArguments, states_alone
 from .live_signals import InputSignals, LayerInput, LiveSignals
 from .rotaries import Contiguous, LayerRotaries
 from .running_again import RunningAgain
@@ -56,6 +57,7 @@ class Prefill:
         self._make_rotary, self._rotaries = given.rotary, LayerRotaries()
         self._contiguous: Contiguous | None = None
         self._previous: LayerInput | None = None
+        self._arguments = LayerArguments(family, given.embeddings.shape[1])
         self._kept_by_stage: dict[str, list[int]] = {}
         self._again: RunningAgain | None = None
         if self._stages and policy.cache == "recomputed":
@@ -105,20 +107,22 @@ class Prefill:
     # Layers ------------------------------------------------------------------------------------
 
     def enter_layer(
-        self, index: int, hidden: Tensor, kwargs: Mapping[str, Any]
-    ) -> tuple[Tensor, dict[str, Any]]:
+        self, index: int, hidden: Tensor, rest: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Tensor, list[Any], dict[str, Any]]:
         """Run the stage of this layer, if any.
 
         Args:
             index: decoder layer about to run.
             hidden: its input `[B, S, E]`.
-            kwargs: its keyword arguments, as the decoder made them for the whole input.
+            rest, kwargs: its other arguments, as the decoder made them for the whole input.
 
         Returns:
-            the input and the keyword arguments for what is left of the sequence.
+            the input and the arguments for what is left of the sequence.
         """
+        if self._stages:
+            self._arguments.check(self._layers[index], hidden, rest, kwargs)
         if self._again is not None and not self.pruned:
-            self._again.remember(index, kwargs)
+            self._again.remember(index, rest, kwargs)
         rotary = self._rotary(kwargs)
         if (stage := self._stages.get(index)) is not None:
             hidden = self._run(stage, hidden, rotary)
@@ -128,23 +132,20 @@ class Prefill:
         if following is not None and following.needs & _ANEW:
             self._previous = LayerInput(self._layers[index], hidden, rotary)
         if not self.pruned:
-            return hidden, dict(kwargs)
+            return hidden, list(rest), dict(kwargs)
         layer = self._caches.pruned(index)
         if layer is not None:
             layer.lose(self._whole.sequence.length - self._sequence.length)
             if self._contiguous is not None:
                 layer.shift = self._contiguous.shift
-        return hidden, {**kwargs, "position_embeddings": rotary}
+        rest, kwargs = self._arguments.left(self._layers[index], rest, kwargs, self.origin)
+        return hidden, rest, {**kwargs, "position_embeddings": rotary}
 
     def leave_layer(self, index: int, hidden: Any) -> Tensor:
         """The output of a layer, with what the decoder would have added to it."""
-        if not isinstance(hidden, Tensor):
-            raise TypeError(
-                f"{type(self._layers[index]).__name__} returns a {type(hidden).__name__}: pruning "
-                "needs decoder layers that return hidden states alone"
-            )
+        states = states_alone(self._layers[index], hidden)
         addition = self._sequence.additions.get(index)
-        return hidden if addition is None else hidden + addition.to(hidden)
+        return states if addition is None else states + addition.to(states)
 
     def _run(self, stage: BoundStage, hidden: Tensor, rotary: Rotary) -> Tensor:
         """The stage's selection, and the input of its layer for what is left."""

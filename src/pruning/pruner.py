@@ -30,6 +30,7 @@ from .generate_guard import (
     prompt_ids,
 )
 from .hooks import Override, add_after, add_before, is_pruned, passed_by
+from .layer_arguments import hidden_first
 from .losses import PrunedLoss
 from .masks import OwnMasks
 from .one_thread import OneThread
@@ -75,6 +76,7 @@ class Pruner:
         self._loss = PrunedLoss()
         self._prompts: Tensor | None = None
         self._inputs: dict[str, Any] = {}
+        self._kept_back: dict[str, Any] = {}
         self._forward: ForwardCall | None = None
         self._n_calls = 0
         self._entered: set[int] = set()
@@ -131,7 +133,6 @@ class Pruner:
 
     def _add_hooks(self, block: ExitStack) -> None:
         """The hooks of the walk, each to be removed when the block ends."""
-
         for index, layer in enumerate(self._layers):
             add_before(block, layer, partial(self._before_layer, index))
             add_after(block, layer, partial(self._after_layer, index))
@@ -152,11 +153,13 @@ class Pruner:
         with self._one_thread.generating():
             ids = self._prompts = prompt_ids(arguments)
             self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
+            names = self._family.layout_arguments
+            self._kept_back = {name: arguments[name] for name in names if name in arguments}
             n_calls = self._n_calls
             try:
                 yield
             finally:
-                self._prompts = None
+                self._prompts, self._kept_back = None, {}
             if self._n_calls == n_calls:
                 raise RuntimeError(passed_by("generate ran the model"))
 
@@ -167,6 +170,7 @@ class Pruner:
         self._one_thread.begin()
         self._forget_call()
         inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+        inputs.update((k, v) for k, v in self._kept_back.items() if inputs.get(k) is None)
         if inputs.get("input_ids") is None:
             inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
         self._inputs = inputs
@@ -239,10 +243,10 @@ class Pruner:
         if self._forward is None:
             return None
         self._entered.add(index)
-        hidden, *rest = args
+        hidden, rest, kwargs = hidden_first(module, args, kwargs)
         kwargs = self._forward.shifted(index, hidden, kwargs)
         if self._forward.prefill is not None:
-            hidden, kwargs = self._forward.prefill.enter_layer(index, hidden, kwargs)
+            hidden, rest, kwargs = self._forward.prefill.enter_layer(index, hidden, rest, kwargs)
         return (hidden, *rest), self._forward.for_cache(index, hidden, kwargs)
 
     def _after_layer(self, index: int, module: nn.Module, args: Any, output: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,11 +18,11 @@ class RunningAgain:
     def __init__(self, layers: nn.ModuleList, caches: PrefillCaches, embeddings: Tensor) -> None:
         """For a prefill of these embeddings, `[B, S, E]`."""
         self._layers, self._caches, self._embeddings = layers, caches, embeddings
-        self._arguments: dict[int, Mapping[str, Any]] = {}
+        self._arguments: dict[int, tuple[Sequence[Any], Mapping[str, Any]]] = {}
 
-    def remember(self, index: int, arguments: Mapping[str, Any]) -> None:
-        """The keyword arguments of a layer, as the decoder made them for the whole input."""
-        self._arguments[index] = arguments
+    def remember(self, index: int, rest: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+        """The arguments of a layer but its input, as the decoder made them for the whole input."""
+        self._arguments[index] = (rest, keywords)
 
     def input(self, stage: BoundStage, selection: Selection) -> Tensor:
         """What the first layer was given, `[B, S, E]`.
@@ -43,5 +43,6 @@ class RunningAgain:
         arguments, self._arguments = self._arguments, {}
         for index in range(stage.layer):
             # our own hooks on the layer give it its mask and positions
-            hidden = self._layers[index](hidden, **arguments[index])
+            rest, keywords = arguments[index]
+            hidden = self._layers[index](hidden, *rest, **keywords)
         return hidden

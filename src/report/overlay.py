@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.Image import Image as PILImage
 
-from ..models.blocks import WHOLE
+from ..models.areas import WHOLE
 
 TRUE_COLOUR = (0, 158, 96)
 PREDICTED_COLOUR = (220, 38, 38)

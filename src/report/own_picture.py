@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 from PIL.Image import Image as PILImage
 
-from ..models.blocks import WHOLE, Area
+from ..models.areas import WHOLE, Area
 from ..pruning.statistics import PrefillStatistics
 from ..selectors import IVCSelector
 from ..selectors.coordinates import coordinate_scores

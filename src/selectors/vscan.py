@@ -31,7 +31,9 @@ class VScanSelector(Budget):
     and averages the patches that it merges into a token.
 
     Cost: the attention received in two layers of the tower, in chunks of queries, or of one row
-    where there is a class token. `MergeDropped` around it is the method's merging. Paper: arXiv
+    where there is a class token. On Qwen that is 4 patches a token, all asking all: for 1,000
+    tokens 0.17 s of one core a layer, 14 % of the prefill of `job=efficiency`'s small model in all,
+    which a larger one dwarfs. `MergeDropped` around it is the method's merging. Paper: arXiv
     2505.22654. Exact against the authors' code (Tencent/SelfEvolvingAgent, a82450e), on both
     families. Inferred: where windows are too small for T_loc tokens, the late layer fills up, and a
     side shorter than a window is one window (the code refuses both); with several blocks each is a

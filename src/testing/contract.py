@@ -33,11 +33,11 @@ RULES: Mapping[str, Rule] = {
 
 
 class ContractError(AssertionError):
-    """A selector breaks a rule of the contract.
+    """A selector or a family breaks a rule of its contract.
 
     Attributes:
-        rule: its name in `RULES`.
-        explanation: how the selector breaks it.
+        rule: its name in `RULES` or `FAMILY_RULES`.
+        explanation: how it is broken.
     """
 
     def __init__(self, rule: str, explanation: str) -> None:

@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from ..data.sample import Sample
 from .cells import IGNORE
 from .probe import soft_bins
-from .tiny_model import COORDINATES
-from .validation import answer, scores_by_task
+from .validation import answer, scores_by_benchmark
+from .vocabulary import COORDINATES
 
 
 class Training(LightningModule):
     """Optimises a model and validates it by `generate`; subclasses compute the loss.
 
     Args:
-        model, processor: as `build_model` and `build_processor` make them.
+        model, processor: as an `Architecture` makes them.
         prompts: template with `{question}` for each task.
         steps: optimiser steps of the whole training.
         lr: peak of the learning rate.
@@ -73,6 +73,11 @@ class Training(LightningModule):
         """
         return F.cross_entropy(logits.float(), self.targets[labels[labels != IGNORE]])
 
+    def setup(self, stage: str) -> None:
+        """Makes a model that came into this process as a pickled object whole again."""
+        if self.trainer.world_size > 1:
+            self.model = _constructed(self.model)
+
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1 and self.device.type == "cpu":
             torch.set_num_threads(1)  # the processes share the cores
@@ -84,10 +89,10 @@ class Training(LightningModule):
 
     def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
         with torch.autocast(self.device.type, enabled=False), self.as_validated():
-            answers = answer(self.model, self.processor, batch, self.prompts)
-        for task, scores in scores_by_task(batch, answers).items():
+            replies = answer(self.model, self.processor, batch, self.prompts)
+        for name, scores in scores_by_benchmark(batch, replies).items():
             self.log(
-                f"val/{task}",
+                f"val/{name}",
                 sum(scores) / len(scores),
                 prog_bar=True,
                 sync_dist=True,
@@ -110,3 +115,17 @@ class Training(LightningModule):
         falling = (step / self.steps - (1 - self.decay)) / self.decay
         cosine = (1 + math.cos(math.pi * min(max(falling, 0.0), 1.0))) / 2
         return min(1.0, (step + 1) / self.warmup) * cosine
+
+
+def _constructed(model: Any) -> Any:
+    """A model with the same weights that ran through its constructor.
+
+    transformers learns in the constructor which hidden states the models of a class can give out.
+    A process that only unpickles one never learns it, and LLaVA's projector finds none to take.
+    """
+    made = type(model)(model.config)
+    made.load_state_dict(model.state_dict())
+    made.generation_config = model.generation_config
+    for new, old in zip(made.parameters(), model.parameters(), strict=True):
+        new.requires_grad_(old.requires_grad)
+    return made.train(model.training)

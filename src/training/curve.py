@@ -7,7 +7,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-VALIDATED = {"val/grounding": "grounding, IoU ≥ 0.5", "val/vqa": "VQA, exact match"}
+VALIDATED = {
+    "val/grounding": "grounding, IoU ≥ 0.5",
+    "val/vqa": "VQA, exact match",
+    "val/scenes_read": "reading, whole page",
+    "val/scenes_lookup": "looking up, exact match",
+}
 
 
 def plot(metrics: Path, picture: Path) -> None:
@@ -21,7 +26,8 @@ def plot(metrics: Path, picture: Path) -> None:
     accuracy = figure.subplots()
     for column, label in VALIDATED.items():
         steps, values = _column(metrics, column)
-        accuracy.plot(steps, [100 * value for value in values], marker=".", label=label)
+        if steps:
+            accuracy.plot(steps, [100 * value for value in values], marker=".", label=label)
     accuracy.set(xlabel="step", ylabel="validation accuracy (%)", ylim=(0, 103))
     accuracy.grid(alpha=0.3)
     accuracy.legend(loc="center right")
@@ -32,7 +38,7 @@ def plot(metrics: Path, picture: Path) -> None:
 
 
 def _column(metrics: Path, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a column, without the rows that leave it empty."""
+    """Steps and values of a column, without rows that leave it empty; none of a missing one."""
     with metrics.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row[name]]
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
     return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,54 +15,20 @@ from torch.utils.data import DataLoader, IterableDataset
 from ..data.sample import Sample
 from ..data.scenes import load_scenes
 from ..data.scenes.drawing import draw
-from ..data.scenes.questions import Question, ask, ground
-from ..data.scenes.scene import BENCHMARK_LEVEL, Level, Scene, sample_scene
-
-CURRICULUM = (
-    (0.10, Level(tokens=(6, 8), things=(1, 3))),
-    (0.25, Level(tokens=(6, 10), things=(2, 5))),
-    (1.00, BENCHMARK_LEVEL),
-)
-"""Share of training up to which each level lasts."""
-
-Asking = Callable[[np.random.Generator, Scene], Question]
+from ..data.scenes.pages import Page
+from ..data.scenes.questions import Question
+from ..data.scenes.scene import Level
+from .lessons import Lessons
 
 
 class BatchMaker(Protocol):
     """Makes training batches of images and their questions."""
 
-    def pack(self, scene: Scene, image: Image, questions: Sequence[Question]) -> Any:
+    def pack(self, page: Page, image: Image, questions: Sequence[Question]) -> Any:
         """One image with its questions."""
 
     def collate(self, items: Sequence[Any]) -> Any:
         """A batch of such."""
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What is drawn and asked in training.
-
-    Attributes:
-        questions: asked about each image.
-        level: how hard the scenes are, at a share of training in [0, 1].
-    """
-
-    questions: Sequence[Asking]
-    level: Callable[[float], Level]
-
-
-def level_at(progress: float) -> Level:
-    """The curriculum's level at a share of training in [0, 1]."""
-    return next((level for end, level in CURRICULUM if progress < end), BENCHMARK_LEVEL)
-
-
-def benchmark_level(progress: float) -> Level:
-    """The level of the benchmark all the time."""
-    return BENCHMARK_LEVEL
-
-
-FROM_SCRATCH = Lessons((*[ground] * 4, *[ask] * 4), level_at)
-AS_IN_THE_BENCHMARK = Lessons((ground, ask), benchmark_level)
 
 
 class SceneStream(IterableDataset[Any]):
@@ -107,9 +72,10 @@ class SceneStream(IterableDataset[Any]):
             step += 1
 
     def _packed(self, rng: np.random.Generator, level: Level) -> Any:
-        scene = sample_scene(rng, "train", level)
-        questions = [asked(rng, scene) for asked in self.lessons.questions]
-        return self.maker.pack(scene, draw(scene, rng), questions)
+        lesson = self.lessons.drawn(rng)
+        page = lesson.page(rng, level)
+        questions = [asked(rng, page) for asked in lesson.questions]
+        return self.maker.pack(page, draw(page.scene, rng, page.writings), questions)
 
 
 class TinyData(LightningDataModule):
@@ -156,10 +122,12 @@ class TinyData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         trainer = self._attached()
-        rows = load_scenes("validation", self.validation_samples, cache_dir=self.cache_dir)
-        # Contiguous: tasks alternate, and every process has to report on both of them.
-        mine = rows.shard(trainer.world_size, trainer.global_rank, contiguous=True)
-        samples = [Sample.from_row(row) for row in mine]
+        samples: list[Sample] = []
+        for content in self.lessons.contents:
+            rows = load_scenes("validation", self.validation_samples, 0, self.cache_dir, content)
+            # Contiguous: tasks alternate, and every process has to report on both of them.
+            mine = rows.shard(trainer.world_size, trainer.global_rank, contiguous=True)
+            samples += map(Sample.from_row, mine)
         return DataLoader(samples, batch_size=50, collate_fn=list)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(

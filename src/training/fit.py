@@ -14,7 +14,8 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from .base import Training
 from .curve import plot
-from .data import BatchMaker, Lessons, TinyData
+from .data import BatchMaker, TinyData
+from .lessons import Lessons
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,9 @@ class Fit:
     """How a training runs, whatever it optimises.
 
     Attributes:
-        output_dir: where `tiny/` (the checkpoint for `from_pretrained`, weights in bfloat16),
-            `log/version_<n>/metrics.csv` (losses and validation accuracy), `curve.png` and
-            `checkpoints/` (to resume from) are written.
+        output_dir: where a folder of the model's name (the checkpoint for `from_pretrained`,
+            weights in bfloat16), `log/version_<n>/metrics.csv` (losses and validation accuracy),
+            `curve.png` and `checkpoints/` (to resume from) are written.
         steps: optimiser steps.
         batch_size: images a step, all processes together.
         processes: of one thread each.
@@ -55,11 +56,18 @@ class Fit:
         _check_divisible("validation_samples", self.validation_samples, 2 * self.processes)
 
     def run(
-        self, module: Training, maker: BatchMaker, lessons: Lessons, seed: int, cache_dir: str
+        self,
+        module: Training,
+        maker: BatchMaker,
+        lessons: Lessons,
+        name: str,
+        seed: int,
+        cache_dir: str,
     ) -> Path:
         """Trains on batches of the maker; returns the folder of the checkpoint.
 
         Args:
+            name: of the model, and so of the checkpoint's folder.
             seed: of the samples.
             cache_dir: where sources keep what they generate.
         """
@@ -78,7 +86,7 @@ class Fit:
         metrics = Path(logger.log_dir) / "metrics.csv"
         started = time.perf_counter()
         self._trainer(folder, logger).fit(module, data, ckpt_path=self.resume)
-        checkpoint = folder / "tiny"
+        checkpoint = folder / name
         module.model.bfloat16().save_pretrained(checkpoint)
         module.processor.save_pretrained(checkpoint)
         plot(metrics, folder / "curve.png")

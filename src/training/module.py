@@ -59,11 +59,10 @@ class PackedTraining(Training):
         try:
             outputs = self.model.model(
                 input_ids=batch.input_ids,
-                attention_mask={"full_attention": batch.attention_mask},
+                attention_mask=batch.attention_mask,
                 position_ids=batch.position_ids,
-                pixel_values=batch.pixel_values,
-                image_grid_thw=batch.image_grid_thw,
                 use_cache=False,
+                **batch.pictures,
             )
         finally:
             hook.remove()

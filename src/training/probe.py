@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cells import CELL_CLASSES, IGNORE
+from .cells import CELL_CLASSES, CHARACTER_CLASSES, IGNORE
 from .packing import Batch
 
 COORDINATE_SIGMA = 0.8
@@ -33,10 +33,11 @@ class Probe(nn.Module):
         self.cells = nn.Linear(width, sum(CELL_CLASSES))
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
+        self.characters = nn.Linear(width, 2 * CHARACTER_CLASSES)
         self.register_buffer("soft_bins", soft_bins(CELL_CLASSES[-1]), persistent=False)
 
     def loss(self, hidden: Tensor, batch: Batch, is_visual: Tensor) -> Tensor:
-        """Sum of the mean losses for row, column, colour, shape, box and pointer.
+        """Sum of the mean losses for row, column, colour, shape, box, characters and pointer.
 
         Args:
             hidden: float [B, S, width], output of a decoder layer.
@@ -50,7 +51,15 @@ class Probe(nn.Module):
             F.cross_entropy(head[on_thing], self.soft_bins[label[on_thing]])
             for head, label in zip(heads[4:], batch.cells.T[4:], strict=True)
         ]
-        return named + torch.stack(boxes).mean() + self._pointer_loss(hidden, batch, is_visual)
+        spelled = self._character_loss(hidden[is_visual], batch.characters)
+        pointing = self._pointer_loss(hidden, batch, is_visual)
+        return named + torch.stack(boxes).mean() + spelled + pointing
+
+    def _character_loss(self, visual: Tensor, labels: Tensor) -> Tensor:
+        """Of both characters of a visual token, where something is written; else 0."""
+        scores = self.characters(visual).float().unflatten(1, (2, CHARACTER_CLASSES))
+        losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="sum")
+        return 2 * losses / (labels != IGNORE).sum().clamp(min=1)
 
     def _pointer_loss(self, hidden: Tensor, batch: Batch, is_visual: Tensor) -> Tensor:
         """Minus the log of the attention that supervised positions pay to their things."""

@@ -78,10 +78,13 @@ class PrunedTraining(Training):
         return torch.cat([prompt.logits, answer.logits], dim=1)
 
     def _positions(self, batch: Turns, known: Tensor, mask: Tensor) -> Tensor:
-        """M-RoPE positions of prompts and answers, long `[3, B, S]`."""
+        """Positions of prompts and answers, long `[B, S]`, with M-RoPE `[3, B, S]`."""
+        rope_index = getattr(self.model.model, "get_rope_index", None)
+        if rope_index is None:
+            return (mask.cumsum(1) - 1).clamp(min=0)
         prompts = batch.prompts
         kinds = prompts["mm_token_type_ids"]
-        positions, _ = self.model.model.get_rope_index(
+        positions, _ = rope_index(
             input_ids=torch.cat([prompts["input_ids"], known], dim=1),
             mm_token_type_ids=torch.cat([kinds, torch.zeros_like(known)], dim=1),
             image_grid_thw=prompts["image_grid_thw"],

@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..data.sample import Sample
+from ..data.scenes.pages import Page
 from ..data.scenes.questions import Question
 from ..data.scenes.scene import Scene
+from ..models.base import Family
 from .cells import IGNORE
+from .frames import answer_to, framed
 from .validation import encode
 
 
@@ -31,33 +34,42 @@ class Turns(NamedTuple):
     labels: Tensor
 
 
+class Turn(NamedTuple):
+    """A question as the model will be asked, and what decides its answer."""
+
+    sample: Sample
+    scene: Scene
+    question: Question
+
+
 class TurnMaker:
     """Turns an image and its questions into prompts and answers, and several into a batch.
 
     Args:
-        processor: of the model.
+        family, processor: of the model.
         prompts: template with `{question}` for each task.
     """
 
-    def __init__(self, processor: Any, prompts: Mapping[str, str]) -> None:
+    def __init__(self, family: Family, processor: Any, prompts: Mapping[str, str]) -> None:
+        self.family = family
         self.processor = processor
         self.prompts = prompts
 
-    def pack(
-        self, scene: Scene, image: Image, questions: Sequence[Question]
-    ) -> list[tuple[Sample, str]]:
+    def pack(self, page: Page, image: Image, questions: Sequence[Question]) -> list[Turn]:
         """A prompt of its own for each question, and what answers it."""
-        return [(Sample("", q.task, [image], q.text), q.answer) for q in questions]
+        return [Turn(Sample("", q.task, [image], q.text), page.scene, q) for q in questions]
 
-    def collate(self, items: Sequence[list[tuple[Sample, str]]]) -> Turns:
-        samples, answers = zip(*(turn for turns in items for turn in turns), strict=True)
+    def collate(self, items: Sequence[list[Turn]]) -> Turns:
+        turns = [turn for of_image in items for turn in of_image]
+        inputs = encode(self.processor, [turn.sample for turn in turns], self.prompts)
+        sizes = self.family.input_sizes(inputs, self.processor)
         tokenizer = self.processor.tokenizer
-        ids = [
-            torch.tensor([*tokenizer(answer).input_ids, tokenizer.eos_token_id])
-            for answer in answers
-        ]
+        ids = []
+        for turn, size in zip(turns, sizes, strict=True):
+            answer = answer_to(turn.question, framed(turn.scene, size))
+            ids.append(torch.tensor([*tokenizer(answer).input_ids, tokenizer.eos_token_id]))
         return Turns(
-            prompts=dict(encode(self.processor, samples, self.prompts)),
+            prompts=dict(inputs),
             answers=pad_sequence(ids, True, tokenizer.pad_token_id),
             labels=pad_sequence(ids, True, IGNORE),
         )

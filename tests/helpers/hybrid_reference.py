@@ -13,7 +13,7 @@ from torch import Tensor
 from ivcprune import PruningPolicy, prune
 from ivcprune.api import bind
 from ivcprune.models.registry import family_of_model
-from mask_reference import Spy, masked
+from ivcprune.testing.reference import Spy, masked
 
 
 def built_of_layers(build: Callable[[Sequence[str]], Any], types: Sequence[str], kind: str) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from ivcprune.models.registry import family_of_model
 from ivcprune.models.token_rules import TokenRule, token_rules, with_rule
 
-HYBRID = ("gemma3", "qwen3_5", "qwen3_5_moe")
+HYBRID = ("gemma3", "gemma4", "qwen3_5", "qwen3_5_moe")
 """Families whose tiny models have recurrent layers or windows, the first and the last ones."""
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-import torch
 from PIL import Image
 
 from ivcprune.models.registry import family_of_model
-from ivcprune.policy import PruningPolicy
+from ivcprune.policy import BoundPolicy, PruningPolicy
 from ivcprune.pruning.pruner import Pruner
+from ivcprune.testing.greedy import compared
 from ivcprune.testing.inputs import picture
-from mask_reference import Spy, masked
-from pruning_helpers import generate
 
 DEPTH = 4
 TOLERANCE = 1e-5
@@ -68,29 +65,20 @@ def ragged_clips(processor: Any) -> Any:
 
 def enter(model: Any, policy: PruningPolicy) -> Pruner:
     """The policy at work on a tiny model."""
+    return Pruner(model, family_of_model(model), bound(model, policy))
+
+
+def bound(model: Any, policy: PruningPolicy) -> BoundPolicy:
+    """The policy for a tiny model, whose default layer is 2."""
     family = family_of_model(model)
-    bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
-    return Pruner(model, family, bound)
+    return policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
 
 
 def assert_equals_mask_reference(model: Any, inputs: Any, policy: PruningPolicy) -> Pruner:
     """Pruned generation equals that of the whole sequence with the dropped tokens hidden."""
-    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
-    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
-    policy = replace(policy, stages=stages)
-    with enter(model, policy) as run:
-        pruned = generate(model, inputs)
     visual = inputs["mm_token_type_ids"] > 0
-    family = family_of_model(model)
-    bound = policy.bind(DEPTH, 2, family.spare_layers, family.rotary_axes)
-    kept = [torch.zeros_like(visual) for _ in bound.stages]
-    for stage, keep in zip(bound.stages, kept, strict=True):
-        for sample, index in spies[stage.name].log[0]:
-            keep[sample, index] = True
-    with masked(family.text_model(model), bound, visual, kept, inputs["attention_mask"].bool()):
-        reference = generate(model, inputs)
-    for step, (ours, theirs) in enumerate(zip(pruned.logits, reference.logits, strict=True)):
-        assert (ours - theirs).abs().max() < TOLERANCE, f"step {step}"
-    assert torch.equal(pruned.sequences, reference.sequences)
-    assert 0 < sum(map(len, run.stats.kept)) < visual.sum()
-    return run
+    found = compared(model, family_of_model(model), inputs, bound(model, policy), visual)
+    assert max(found.differences) < TOLERANCE
+    assert found.same_tokens
+    assert 0 < sum(map(len, found.run.stats.kept)) < visual.sum()
+    return found.run

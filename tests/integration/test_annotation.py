@@ -11,7 +11,8 @@ from PIL import Image
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.data.sample import Sample
 from ivcprune.evaluation.module import annotated_boxes
-from ivcprune.models.blocks import WHOLE, Block
+from ivcprune.models.areas import WHOLE
+from ivcprune.models.blocks import Block
 from ivcprune.models.llava import Llava
 from ivcprune.models.llava_onevision.family import LlavaOnevision
 from ivcprune.pruning.annotation import annotated_tokens

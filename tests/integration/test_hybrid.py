@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-import mask_reference
 from hybrid_reference import built_of_layers, compared
 from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.api import bind
@@ -21,9 +20,10 @@ from ivcprune.selectors import (
     SeedSelector,
     UpcomingSimilaritySelector,
 )
+from ivcprune.testing import reference
+from ivcprune.testing.reference import Spy
 from ivcprune.testing.tiny import qwen3_5, tiny_model
 from layer_helpers import cached, readable
-from mask_reference import Spy
 from pruning_helpers import batch, generate, picture, ragged_batch
 from qwen_helpers import ragged_clips
 
@@ -90,26 +90,26 @@ def test_a_token_that_is_masked_is_not_one_that_is_skipped(tiny, monkeypatch):
     assert difference(model, inputs, policy)[0] < TOLERANCE
 
     class Hiding:
-        """A mixer that sees zeros in the place of what is dropped."""
+        """A layer whose mixer sees zeros in the place of what is dropped."""
 
-        def __init__(self, mixer, left):
-            self.mixer, self.left = mixer, left
+        def __init__(self, layer, left):
+            self.layer, self.left = layer, left
 
         def __enter__(self):
-            forward, left = self.mixer.forward, self.left
+            forward, left = self.layer.forward, self.left
 
-            def hide(hidden_states, attention_mask=None, **kwargs):
-                whole = hidden_states.shape[1] == left.shape[1]
-                return forward(hidden_states, attention_mask=left if whole else None, **kwargs)
+            def hide(hidden, **kwargs):
+                whole = hidden.shape[1] == left.shape[1]
+                return forward(hidden, **kwargs | {"attention_mask": left if whole else None})
 
-            self.mixer.forward = hide
+            self.layer.forward = hide
 
         def __exit__(self, *_):
-            del self.mixer.forward
+            del self.layer.forward
 
-    monkeypatch.setattr(mask_reference, "skipping", Hiding)
+    monkeypatch.setattr(reference, "skipping", Hiding)
     assert difference(model, inputs, policy)[0] > 1e-2
-    monkeypatch.setattr(mask_reference, "skipping", lambda *_: nullcontext())
+    monkeypatch.setattr(reference, "skipping", lambda *_: nullcontext())
     assert difference(model, inputs, policy)[0] > 1e-2
 
 

@@ -18,7 +18,7 @@ from ivcprune.models.registry import family_named
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
 from ivcprune.testing.inputs import chat
-from mask_reference import Spy, masked
+from ivcprune.testing.reference import Spy, masked
 from pruning_helpers import batch, generate, picture
 
 FAMILY = family_named("internvl")

@@ -15,7 +15,7 @@ from ivcprune import PruningPolicy, Stage, load_policy, prune
 from ivcprune.models.registry import family_named, family_of_model
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
-from mask_reference import Spy, masked
+from ivcprune.testing.reference import Spy, masked
 from pruning_helpers import batch, generate, picture, ragged_batch
 
 FAMILY = family_named("llava_onevision")

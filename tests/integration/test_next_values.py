@@ -11,9 +11,9 @@ from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.models.registry import supported
 from ivcprune.selectors import RandomSelector, SeedSelector, Selector, UpcomingSimilaritySelector
 from ivcprune.testing import tiny_model
+from ivcprune.testing.reference import Spy
 from ivcprune.tokens import Signal
 from layer_helpers import readable
-from mask_reference import Spy
 from pruning_helpers import ragged_batch
 
 

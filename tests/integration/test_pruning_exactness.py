@@ -11,7 +11,6 @@ import torch
 from ivcprune import load_policy, prune
 from ivcprune.models.registry import family_of_model, supported
 from ivcprune.policy import PruningPolicy, Stage
-from ivcprune.pruning.pruner import Pruner
 from ivcprune.selectors import (
     FastVSelector,
     IVCSelector,
@@ -24,8 +23,8 @@ from ivcprune.selectors import (
     Union,
 )
 from ivcprune.testing import tiny_model
+from ivcprune.testing.greedy import compared
 from layer_helpers import HYBRID, cached, readable
-from mask_reference import Spy, masked
 from pruning_helpers import batch, generate, picture, ragged_batch
 
 DEPTH = 4
@@ -37,10 +36,10 @@ def ivc_prune(keep=0.5):
     return Per(scope="image", selector=TopUp(first=first, then=RefineSelector(), keep=keep))
 
 
-def enter(model, policy):
+def bound(model, policy):
     family = family_of_model(model)
     by = int(family.name in HYBRID)  # past the first layer, which has no attention
-    bound = moved(policy, by).bind(
+    return moved(policy, by).bind(
         len(family.layers(model)),
         2 + by,
         family.spare_layers,
@@ -48,7 +47,6 @@ def enter(model, policy):
         cached=cached(model),
         readable=readable(model),
     )
-    return Pruner(model, family, bound), bound
 
 
 def moved(policy, by):
@@ -61,34 +59,14 @@ def moved(policy, by):
     return replace(policy, stages=stages, spare_layers=spare)
 
 
-def spied(policy):
-    """The policy, writing down what each of its stages keeps."""
-    spies = {name: Spy(stage.selector) for name, stage in policy.stages.items()}
-    stages = {n: replace(stage, selector=spies[n]) for n, stage in policy.stages.items()}
-    return replace(policy, stages=stages), spies
-
-
 def assert_equals_mask_reference(model, inputs, policy):
-    policy, spies = spied(policy)
-    run, bound = enter(model, policy)
-    with run:
-        pruned = generate(model, inputs)
     visual = inputs["input_ids"] == model.config.image_token_id
-    kept = []
-    for stage in bound.stages:
-        keep = torch.zeros_like(visual)
-        for sample, index in spies[stage.name].log[0]:
-            keep[sample, index] = True
-        kept.append(keep)
-    decoder = family_of_model(model).text_model(model)
-    with masked(decoder, bound, visual, kept, inputs["attention_mask"].bool()):
-        reference = generate(model, inputs)
-    for step, (ours, theirs) in enumerate(zip(pruned.logits, reference.logits, strict=True)):
-        assert (ours - theirs).abs().max() < TOLERANCE, f"step {step}"
-    assert torch.equal(pruned.sequences, reference.sequences)
-    for sample, index in enumerate(run.stats.kept):
-        assert torch.equal(index, kept[-1][sample].nonzero()[:, 0])
-    return run
+    found = compared(model, family_of_model(model), inputs, bound(model, policy), visual)
+    assert max(found.differences) < TOLERANCE
+    assert found.same_tokens
+    for index, kept in zip(found.run.stats.kept, found.kept, strict=True):
+        assert torch.equal(index, kept.nonzero()[:, 0])
+    return found.run
 
 
 @pytest.fixture(

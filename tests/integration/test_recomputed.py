@@ -11,8 +11,8 @@ from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.models.registry import supported
 from ivcprune.selectors import FastVSelector, RandomSelector, Selector
 from ivcprune.testing import tiny_model
+from ivcprune.testing.reference import Spy
 from layer_helpers import cached
-from mask_reference import Spy
 from pruning_helpers import generate, ragged_batch
 
 

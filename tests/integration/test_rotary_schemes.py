@@ -13,8 +13,8 @@ from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.models.registry import family_of_model
 from ivcprune.selectors import IVCSelector, Selector
 from ivcprune.testing import tiny_model
+from ivcprune.testing.reference import Spy
 from ivcprune.tokens import Signal
-from mask_reference import Spy
 from pruning_helpers import ragged_batch
 
 SCHEMES = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from ivcprune.configuration.build import build_job, compose
+from ivcprune.configuration.build import build_job, build_model_spec, compose
 from ivcprune.data.sample import Sample
 from ivcprune.models.qwen.processors import ImageTextProcessor
 from ivcprune.training.validation import answer
@@ -19,11 +20,12 @@ from ivcprune.training.validation import answer
 BUNDLED = Path(str(files("ivcprune.assets") / "tiny"))
 
 
-def train(folder: Path, *overrides: str) -> Path:
+def train(folder: Path, *overrides: str, model: str = "tiny") -> Path:
     small = ["batch_size=2", "precision=32-true", "validation_samples=4"]
     cfg = compose(
         [
             "job=train_tiny",
+            f"model={model}",
             f"paths.output_dir={folder}",
             f"paths.cache_dir={folder / 'cache'}",
             *(f"job.{override}" for override in [*small, *overrides]),
@@ -52,8 +54,47 @@ def test_a_few_steps_give_a_checkpoint_that_generates(tmp_path: Path) -> None:
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     sample = Sample("0", "vqa", [Image.new("RGB", (168, 196))], "is there a red star?")
-    (text,) = answer(model.eval(), processor, [sample], {"vqa": "{question}"})
+    ((text, _),) = answer(model.eval(), processor, [sample], {"vqa": "{question}"})
     assert set(text.split()) <= set(processor.tokenizer.get_vocab())
+
+
+@pytest.mark.parametrize("name", ["tiny_llava", "tiny_internvl"])
+def test_other_architectures_on_two_processes(tmp_path: Path, name: str) -> None:
+    options = ["processes=2", "steps=2", "validate_every=2"]
+    checkpoint = train(tmp_path, *options, model=name)
+    assert checkpoint.name == name
+    cfg = compose([f"model={name}", f"model.path={checkpoint}"])
+    spec = build_model_spec(cfg)
+    spec.check()
+    trained = spec.load_model(device="cpu")
+    sample = Sample("0", "vqa", [Image.new("RGB", (168, 336))], "is there a red star?")
+    processor: Any = spec.load_processor()
+    ((text, _),) = answer(trained, processor, [sample], {"vqa": "{question}"})
+    assert processor.tokenizer.unk_token not in processor.tokenizer.tokenize(text)
+
+
+def test_a_bundled_model_learns_to_read_as_well(tmp_path: Path) -> None:
+    options = ["processes=1", "steps=2", "validate_every=2", "lessons=text", "start='bundled:tiny'"]
+    checkpoint = train(tmp_path, *options, model="tiny_text")
+    with (checkpoint.parent / "log" / "version_0" / "metrics.csv").open() as file:
+        (row,) = (row for row in csv.DictReader(file) if row["val/grounding"])
+    assert {"val/vqa", "val/scenes_read", "val/scenes_lookup"} < set(row)
+    # two steps away from a model that answers well
+    before = Qwen2_5_VLForConditionalGeneration.from_pretrained(BUNDLED, dtype=torch.float32)
+    after = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    old, new = (m.model.language_model.layers[0].mlp.up_proj.weight for m in (before, after))
+    assert 0 < (old - new).abs().max() < 0.02
+    assert after.config.text_config.vocab_size > before.config.text_config.vocab_size
+
+
+def test_lessons_are_known_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"job\.lessons.*text"):
+        train(tmp_path, "lessons=poems")
+
+
+def test_only_bundled_architectures_can_be_trained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"model\.name.*tiny_llava"):
+        train(tmp_path, model="llava_1_5_7b")
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:

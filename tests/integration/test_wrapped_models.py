@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -349,3 +350,11 @@ class TestOffloaded:
             assert torch.allclose(model(**inputs).logits, expected, atol=1e-6)
         assert torch.equal(run.stats.kept[0], kept.kept[0])
         assert all(p.is_meta for p in layer.parameters())
+
+
+def test_what_is_no_module_is_refused_with_the_way_out():
+    pipeline = SimpleNamespace(model=nn.Linear(1, 1))
+    with pytest.raises(TypeError, match=r"is a SimpleNamespace, .* pass its `model`"):
+        prune(pipeline, HALF)
+    with pytest.raises(TypeError, match=r"is a str, .* load it with from_pretrained"):
+        prune("Qwen/Qwen2.5-VL-7B-Instruct", HALF)

@@ -22,6 +22,17 @@ INPUT, ORIGINAL = (336, 336), (200, 100)
         ("qwen2_vl", "(100,200) to (300,400)", (20, 20, 60, 40)),
         ("qwen3_vl", '[{"bbox_2d": [100, 200, 300, 400], "label": "x"}]', (20, 20, 60, 40)),
         ("qwen3_vl", "[100, 200, 300, 400]", (20, 20, 60, 40)),
+        (
+            "gemma4",
+            '```json\n[{"box_2d": [200, 100, 400, 300], "label": "x"}]\n```',
+            (20, 20, 60, 40),
+        ),
+        (
+            "normalised_1000",
+            "<think>is it [1, 2, 3, 4]?</think><answer>At "
+            "<|begin_of_box|>[[100, 200, 300, 400]]<|end_of_box|>.</answer>",
+            (20, 20, 60, 40),
+        ),
         ("normalised_1000", "<ref>x</ref><box>[[100, 200, 300, 400]]</box>", (20, 20, 60, 40)),
         ("normalised_1000", "[100,200,300,400]", (20, 20, 60, 40)),
         ("normalised_1000", "[[100, 200, 300, 400], [1, 2, 3, 4]]", (20, 20, 60, 40)),
@@ -44,6 +55,11 @@ def test_worked_by_hand(box_format: str, text: str, box: tuple[float, ...] | Non
     assert parsed == (None if box is None else pytest.approx(box))
 
 
+@pytest.mark.parametrize("box_format", ["plain", "qwen2_5_vl"])
+def test_pixels_of_an_input_of_unknown_size_are_no_box(box_format: str) -> None:
+    assert parse_box("[14, 28, 98, 112]", box_format, (0, 0), ORIGINAL) is None
+
+
 def test_tall_images_are_cut_and_padded_in_the_other_direction() -> None:
     assert parse_box("[0, 0, 1, 1]", "unit", INPUT, (100, 300)) == (0, 100, 100, 200)
     assert parse_box("[0, 0, 1, 1]", "unit_padded", INPUT, (100, 300)) == (-100, 0, 200, 300)
@@ -51,6 +67,7 @@ def test_tall_images_are_cut_and_padded_in_the_other_direction() -> None:
 
 Written = Callable[[list[float]], str]
 WRITERS: dict[str, tuple[int, Written]] = {
+    "gemma4": (1000, lambda b: '"box_2d": [{1:.0f}, {0:.0f}, {3:.0f}, {2:.0f}]'.format(*b)),
     "qwen2_vl": (1000, lambda b: "({:.0f},{:.0f}),({:.0f},{:.0f})".format(*b)),
     "qwen3_vl": (1000, lambda b: '"bbox_2d": [{:.0f}, {:.0f}, {:.0f}, {:.0f}]'.format(*b)),
     "normalised_1000": (1000, lambda b: "[[{:.0f}, {:.0f}, {:.0f}, {:.0f}]]".format(*b)),

@@ -80,6 +80,8 @@ def test_every_other_component_can_be_built(group: str) -> None:
         (["model=gpt"], "model=gpt does not exist: choose one of .*tiny"),
         (["data=scens"], "data=scens does not exist: did you mean 'scenes'?"),
         (["polcy=none"], "polcy is not in the configuration: did you mean 'policy'?"),
+        (["average_tokens=0.5"], "configuration: did you mean policy.average_tokens? choose one"),
+        (["limit=3"], "limit is not in the configuration: did you mean data.limit? choose one of"),
         (["data.limt=3"], "data.limt is not in the configuration: did you mean 'limit'?"),
         (["data.limit=[1"], "no viable alternative at input"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from torch import nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from ivcprune.models import registry
 from ivcprune.models.base import Family
+from ivcprune.models.not_covered import NOT_COVERED
 from ivcprune.models.registry import family_named, family_of, family_of_model, supported
 
 MODULE = """
@@ -157,3 +160,12 @@ def test_a_module_without_configuration_is_no_model() -> None:
 def test_an_unknown_family_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown model family 'gpt': choose one of .*llava"):
         family_named("gpt")
+
+
+@pytest.mark.parametrize("model_type", sorted(NOT_COVERED))
+def test_what_a_known_type_lacks_is_named(model_type: str) -> None:
+    assert model_type in CONFIG_MAPPING
+    assert not any(model_type in family.model_types for family in registry.FAMILIES)
+    missing = re.escape(f"no family states {NOT_COVERED[model_type]}: ivcprune knows the families")
+    with pytest.raises(ValueError, match=rf"'{model_type}' is not supported, since {missing}"):
+        family_of(model_type)

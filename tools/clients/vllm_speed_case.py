@@ -30,7 +30,11 @@ def main() -> None:
     options = parser.parse_args()
     setting = SMALL if options.small else FULL
     engine = _engine(setting, json.loads(options.settings), options.folder)
-    print("RESULT " + json.dumps(_figures(engine, setting)))
+    figures = _figures(engine, setting)
+    whole = json.loads(options.settings)["policy"] == "none"
+    if whole != (figures["prompt_tokens"] > setting.visual_tokens):
+        raise RuntimeError(f"not pruned as asked: {figures['prompt_tokens']} tokens in the prompt")
+    print("RESULT " + json.dumps(figures))
 
 
 def _engine(setting: Setting, settings: dict[str, Any], folder: Path) -> LLM:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .glyphs import GLYPHS
+from .pages import Writing
 from .scene import Scene, Thing
 
 PALETTE = {
@@ -23,8 +26,14 @@ NOISE_BITS = 5
 """The noise on a channel is uniform over 2 ** 5 levels of the 256."""
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """The scene as an RGB image; `rng` decides background, jitter and noise."""
+INK = (225, 256)
+"""Grey levels of writing, the second one exclusive."""
+SCALES = {"small": 2, "large": 3}
+"""Pixels of a glyph's dot."""
+
+
+def draw(scene: Scene, rng: np.random.Generator, writings: Sequence[Writing] = ()) -> Image.Image:
+    """The scene as an RGB image; `rng` decides background, jitter, ink and noise."""
     grey = int(rng.integers(40, 100))
     image = Image.new("RGB", (scene.width, scene.height), (grey, grey, grey))
     canvas = ImageDraw.Draw(image)
@@ -32,6 +41,8 @@ def draw(scene: Scene, rng: np.random.Generator) -> Image.Image:
         jitter = rng.integers(-15, 16, 3)
         red, green, blue = np.clip(np.add(PALETTE[thing.colour], jitter), 0, 255).tolist()
         _draw_thing(canvas, thing, (red, green, blue))
+    for writing in writings:
+        _write(image, writing, int(rng.integers(*INK)))
     # Random bytes are ten times as fast as `rng.integers`, and drawing happens in every step.
     levels = np.frombuffer(rng.bytes(scene.height * scene.width * 3), np.uint8) % 2**NOISE_BITS
     noise = levels.reshape(scene.height, scene.width, 3).astype(np.int16) - 2 ** (NOISE_BITS - 1)
@@ -46,6 +57,16 @@ def _draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing, fill: tuple[int, int,
     # Pixel indices are inclusive while boxes are exclusive: hence the - 1.
     corners = [(x1 + u * (x2 - x1 - 1), y1 + v * (y2 - y1 - 1)) for u, v in POLYGONS[thing.shape]]
     canvas.polygon(corners, fill=fill)
+
+
+def _write(image: Image.Image, writing: Writing, grey: int) -> None:
+    """Every glyph in the middle of its slot."""
+    scale = SCALES[writing.size]
+    for character, (x1, y1, x2, y2) in zip(writing.text, writing.slots, strict=True):
+        dots = np.kron(GLYPHS[character], np.ones((scale, scale), dtype=np.uint8)) * np.uint8(255)
+        height, width = dots.shape
+        place = (x1 + (x2 - x1 - width) // 2, y1 + (y2 - y1 - height) // 2)
+        image.paste((grey, grey, grey), place, Image.fromarray(dots.astype(np.uint8)))
 
 
 def _star() -> list[tuple[float, float]]:

@@ -18,15 +18,16 @@ ATTEMPTS = 30
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about one scene.
+    """A question about one scene or page.
 
     Attributes:
-        task: "grounding" or "vqa".
+        task: the metric's: "grounding" or "vqa"; "ocr_contains" where all of a page is read.
         category: what kind of question it is, for reporting.
         text: the expression or the question.
         answer: the word that answers it; the box as `x1 y1 x2 y2` for grounding.
         targets: indices of the things that the answer rests on; the referent for grounding.
         expression: symbolic form where the text holds a referring expression.
+        spelled: indices of the writings of which the answer consists.
     """
 
     task: str
@@ -35,6 +36,7 @@ class Question:
     answer: str
     targets: tuple[int, ...]
     expression: Expression | None = None
+    spelled: tuple[int, ...] = ()
 
 
 def ground(rng: np.random.Generator, scene: Scene) -> Question:

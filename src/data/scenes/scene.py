@@ -56,15 +56,20 @@ class Scene:
 
     @property
     def split(self) -> Split:
-        """Tenths of all scenes by a hash of what they show: 1 test, 1 validation, 8 train."""
-        digest = hashlib.sha256(repr(self).encode()).digest()
-        match int.from_bytes(digest[:8], "big") % 10:
-            case 0:
-                return "test"
-            case 1:
-                return "validation"
-            case _:
-                return "train"
+        """The part of all scenes that this one belongs to."""
+        return split_of(self)
+
+
+def split_of(shown: object) -> Split:
+    """Tenths by a hash of what is shown: 1 test, 1 validation, 8 train."""
+    digest = hashlib.sha256(repr(shown).encode()).digest()
+    match int.from_bytes(digest[:8], "big") % 10:
+        case 0:
+            return "test"
+        case 1:
+            return "validation"
+        case _:
+            return "train"
 
 
 @dataclass(frozen=True, slots=True)

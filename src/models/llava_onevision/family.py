@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..anyres import Layout, area_of_features, area_of_size, assign, view, with_tiles
+from ..areas import Area, central_square
 from ..base import Family
-from ..blocks import Area, Block, central_square
+from ..blocks import Block
 from .processor import OnevisionProcessor
 
 _IMAGE, _VIDEO = 1, 2

@@ -7,31 +7,36 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from ...api import load_policy, resolve_layers
-from ...configuration.build import build_model_spec
 from ...configuration.swaps import WITH_IVC
 from ...models.loading import ModelSpec
 from ...runs.grouping import comparable, describe_setting
-from ...runs.read import VANILLA, Run
+from ...runs.read import Run
+from ..formats import share
 from .page import Absent, write
 from .rows import Row, rows_of, speeds_of
 
 
 def write_leaderboard(
-    cfg: DictConfig, experiment: Path, runs: Sequence[Run], efficiency: str | None
+    shares: Sequence[float],
+    methods: Sequence[str],
+    spec: ModelSpec,
+    experiment: Path,
+    runs: Sequence[Run],
+    efficiency: str | None,
 ) -> list[Path]:
     """The files of the newest group of comparable runs.
 
     Args:
-        cfg: the root configuration, with `leaderboard.shares` and the experiment's `sweeps`.
+        shares: of the tokens, in [0, 1]: at which methods are compared.
+        methods: names of policies; of those without a run, the page says why.
+        spec: the model that they are asked to fit.
+        experiment: folder of the runs; the files go there.
         efficiency: an `efficiency.json` of the same policies; None: no times.
 
     Raises:
         FileNotFoundError, ValueError: there is no such file, or it is none of this version.
     """
-    shares = [float(asked) for asked in cfg.leaderboard.shares]
     group = comparable(runs)[0]
     measured = None if efficiency is None else _read(Path(efficiency).expanduser())
     rows = rows_of(group, shares, {} if measured is None else speeds_of(measured))
@@ -40,7 +45,7 @@ def write_leaderboard(
         "Settings": describe_setting(group),
         "Prefill": "not measured" if measured is None else _told(measured),
     }
-    absent = list(_absent(cfg, rows, shares, build_model_spec(cfg)))
+    absent = list(_absent(methods, rows, shares, spec))
     return write(experiment, "Visual-token pruning", rows, absent, facts)
 
 
@@ -67,11 +72,11 @@ def _told(measured: dict[str, Any]) -> str:
 
 
 def _absent(
-    cfg: DictConfig, rows: Sequence[Row], shares: Sequence[float], spec: ModelSpec
+    methods: Sequence[str], rows: Sequence[Row], shares: Sequence[float], spec: ModelSpec
 ) -> Iterator[Absent]:
     """Methods at a share without a row, with what the code says of it."""
     there = {(row.label, row.asked) for row in rows}
-    for name in _methods(cfg):
+    for name in methods:
         for asked in shares:
             for ivc in (False, True):
                 label = name + (WITH_IVC if ivc else "")
@@ -82,17 +87,7 @@ def _absent(
                         name, f"average_tokens={asked}", family=spec.family, ivc=ivc
                     )
                     resolve_layers(policy, spec)
-                    reason = "no finished run"
+                    reason = f"no finished run at {share(asked)}"
                 except ValueError as error:
-                    reason = str(error).removeprefix(f"average_tokens={asked} ")
+                    reason = str(error)
                 yield Absent(label, asked, reason)
-
-
-def _methods(cfg: DictConfig) -> list[str]:
-    """All policies of the experiment but vanilla, and those that it names as out of reach."""
-    names: dict[str, None] = {}
-    for sweep in cfg.get("sweeps") or ():
-        policies = [sweep.policy] if isinstance(sweep.policy, str) else sweep.policy
-        names |= dict.fromkeys(policies)
-    names |= dict.fromkeys(cfg.leaderboard.get("unreached") or ())
-    return [name for name in names if name != VANILLA]

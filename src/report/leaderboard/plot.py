@@ -24,6 +24,7 @@ def draw(rows: Sequence[Row], *, ink: str = INK) -> Figure:
         _panel(axes[1], timed, _prefill, lambda row: row.best_by_prefill)
         axes[1].set_xlabel("prefill of the language model (% of vanilla's time)")
     for axis in axes:
+        axis.set_ylabel("")
         axis.xaxis.label.set_color(ink)
     axes[0].set_ylabel("mean score over tasks (%)", color=ink)
     axes[0].set_title("filled: with the coordinates, line: not dominated", loc="left", fontsize=9)

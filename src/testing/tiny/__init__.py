@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from . import (
     deepseek_vl2,
     gemma3,
+    gemma4,
     glm4v,
     idefics3,
     internvl,
@@ -29,6 +30,7 @@ from . import (
 _BUILDERS: dict[str, Callable[[int], tuple[PreTrainedModel, Any]]] = {
     "deepseek_vl2": deepseek_vl2.build,
     "gemma3": gemma3.build,
+    "gemma4": gemma4.build,
     "glm4v": glm4v.build,
     "idefics3": idefics3.build,
     "internvl": internvl.build,

@@ -8,8 +8,11 @@ from transformers import (
     Ministral3Config,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
+    MistralConfig,
     PixtralVisionConfig,
+    PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 
@@ -26,17 +29,32 @@ CHAT_TEMPLATE = """\
 """
 
 
+TOKENS = ("<|endoftext|>", "<|im_end|>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")
+
+
 def build(depth: int) -> tuple[PreTrainedModel, Any]:
-    tokenizer = byte_level_tokenizer(
-        ("<|endoftext|>", "<|im_end|>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")
-    )
-    ids = tokenizer.get_vocab()
+    tokenizer = byte_level_tokenizer(TOKENS)
     rope = {
         "rope_type": "default",
         "rope_theta": 1e4,
         "llama_4_scaling_beta": 0.1,
         "original_max_position_embeddings": 16384,
     }
+    settings = text_settings(tokenizer, depth) | {"rope_parameters": rope, "head_dim": 16}
+    return _build(tokenizer, Ministral3Config(**settings))
+
+
+def build_mistral(depth: int) -> tuple[PreTrainedModel, Any]:
+    """Like Mistral Small 3.1: no scaling, no position ids in the layers."""
+    tokenizer = byte_level_tokenizer(TOKENS)
+    settings = text_settings(tokenizer, depth) | {"head_dim": 16, "sliding_window": None}
+    return _build(tokenizer, MistralConfig(**settings))
+
+
+def _build(
+    tokenizer: PreTrainedTokenizerFast, text_config: PretrainedConfig
+) -> tuple[PreTrainedModel, Any]:
+    ids = tokenizer.get_vocab()
     config = Mistral3Config(
         vision_config=PixtralVisionConfig(
             hidden_size=32,
@@ -46,9 +64,7 @@ def build(depth: int) -> tuple[PreTrainedModel, Any]:
             patch_size=14,
             image_size=560,
         ),
-        text_config=Ministral3Config(
-            **text_settings(tokenizer, depth) | {"rope_parameters": rope, "head_dim": 16}
-        ),
+        text_config=text_config,
         image_token_index=ids["[IMG]"],
         spatial_merge_size=2,
     )

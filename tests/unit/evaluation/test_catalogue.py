@@ -12,6 +12,7 @@ import pytest
 from ivcprune import cli
 from ivcprune.configuration.build import compose
 from ivcprune.jobs.list import GROUPS, REST, choices_in, config_folder, describe, in_sections
+from ivcprune.models.registry import supported
 
 CONF = files("ivcprune.conf")
 LISTED_WITHOUT_TORCH = """
@@ -106,3 +107,27 @@ def test_config_folder(tmp_path: Path) -> None:
     assert package is not None
     assert (package / "config.yaml").is_file()
     assert config_folder("structured", "") is None
+
+
+README = Path(__file__).parents[3] / "README.md"
+PARTS = ("selection", "prompts", "boxes")
+
+
+def test_every_family_says_what_it_was_held_to() -> None:
+    """On its line, and in the table of the front page in the same words."""
+    table = README.read_text("utf-8").split("| Family | `model=` |", 1)[1].split("\n\n", 1)[0]
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()[2:]}
+    families = choices_in("family", [CONF])
+    assert sorted(families) == supported()
+    assert len(rows) == len(families)
+    for name, status in families.items():
+        title, _, told = status.partition(": ")
+        exact, *parts, run = told.split("; ")
+        assert exact == "exact in tests"
+        stated = dict(part.split(": ", 1) for part in parts)
+        assert tuple(stated) == PARTS
+        assert rows[title].endswith(" | ".join(["", *stated.values()]) + " |")
+        expected = (
+            "the bundled checkpoint was run" if name == "qwen2_5_vl" else "no checkpoint was run"
+        )
+        assert run == expected

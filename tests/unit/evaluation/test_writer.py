@@ -10,7 +10,8 @@ import pytest
 
 from ivcprune.evaluation.writer import SampleWriter
 from ivcprune.runs.directory import RunDirectory
-from ivcprune.runs.samples import SampleLog, SampleRow
+from ivcprune.runs.samples import SampleLog
+from ivcprune.runs.schema import SampleRow
 
 CLOSED = "Connection closed by peer [127.0.0.1]:29076"
 

@@ -4,8 +4,8 @@ The full sequence runs through the unmodified model. In prefill, layers from a s
 the tokens that it dropped; in decoding no layer in the scope of the policy's cache can.
 
 In layers that keep a state of the sequence a token that is hidden still acts (the state decays, a
-convolution sees a gap), so from a stage on their mixer runs on what is left alone, and its outputs
-go back to their places. That is the definition of pruning there.
+convolution sees a gap), so from a stage on they run on what is left alone, and their outputs go
+back to their places. That is the definition of pruning there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
-from ivcprune.models.token_rules import holds_tokens
-from ivcprune.policy import BoundPolicy
-from ivcprune.pruning.caches.names import given_cache
-from ivcprune.selectors import Selector
-from ivcprune.tokens import VisualTokens
+from ..models.token_rules import holds_tokens
+from ..policy import BoundPolicy
+from ..pruning.caches.names import given_cache
+from ..selectors import Selector
+from ..selectors.selection import Selection
+from ..tokens import VisualTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +34,13 @@ class Spy(Selector):
     selector: Selector
     log: list[list[tuple[int, int]]] = field(default_factory=list)
 
-    def select(self, tokens: VisualTokens) -> Tensor:
-        keep = self.selector.select(tokens)
+    def select(self, tokens: VisualTokens) -> Tensor | Selection:
+        chosen = self.selector.select(tokens)
+        keep = chosen.keep if isinstance(chosen, Selection) else chosen
         rows, columns = ((keep | tokens.special) & tokens.valid).nonzero(as_tuple=True)
         samples, index = tokens.sample[rows].tolist(), tokens.index[rows, columns].tolist()
         self.log.append(list(zip(samples, index, strict=True)))
-        return keep
+        return chosen
 
     @property
     def share(self) -> float | None:
@@ -88,13 +91,14 @@ def masked(
 
         return before
 
+    caches = DynamicCache(config=decoder.config).layers
     with ExitStack() as stack:
         for i, layer in enumerate(decoder.layers):
             stack.callback(layer.register_forward_pre_hook(hook(i), with_kwargs=True).remove)
-            if (mixer := getattr(layer, "linear_attn", None)) is not None:
+            if i < len(caches) and not holds_tokens(caches[i]):
                 left = padding & ~hidden_from(i, decoding=False)
                 skips = policy.stages and i >= policy.stages[0].layer
-                stack.enter_context(skipping(mixer, left) if skips else nullcontext())
+                stack.enter_context(skipping(layer, left) if skips else nullcontext())
         yield
 
 
@@ -104,28 +108,28 @@ def is_whole(mask: Any) -> bool:
 
 
 @contextmanager
-def skipping(mixer: Any, left: Tensor) -> Iterator[None]:
-    """A mixer that in prefill sees those tokens alone, bool `[B, S]`, each sample by itself."""
-    forward: Callable[..., Tensor] = mixer.forward
+def skipping(layer: Any, left: Tensor) -> Iterator[None]:
+    """A layer that in prefill sees those tokens alone, bool `[B, S]`, each sample by itself."""
+    forward: Callable[..., Tensor] = layer.forward
 
-    def skip(hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> Tensor:
-        if hidden_states.shape[1] != left.shape[1]:
-            return forward(hidden_states, attention_mask=attention_mask, **kwargs)
+    def skip(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if hidden.shape[1] != left.shape[1]:
+            return forward(hidden, *args, **kwargs)
         length = int(left.sum(dim=1).max())
-        packed = hidden_states.new_zeros(len(left), length, hidden_states.shape[2])
+        packed = hidden.new_zeros(len(left), length, hidden.shape[2])
         real = torch.zeros(len(left), length, dtype=torch.bool)
         for b, tokens in enumerate(left):
             n = int(tokens.sum())
-            packed[b, length - n :] = hidden_states[b, tokens]
+            packed[b, length - n :] = hidden[b, tokens]
             real[b, length - n :] = True
-        mixed = forward(packed, attention_mask=real.long(), **kwargs)
-        output = torch.zeros_like(hidden_states)
+        mixed = forward(packed, *args, **kwargs | {"attention_mask": real.long()})
+        output = hidden.clone()
         for b, tokens in enumerate(left):
             output[b, tokens] = mixed[b, real[b]]
         return output
 
-    mixer.forward = skip
+    layer.forward = skip
     try:
         yield
     finally:
-        del mixer.forward
+        del layer.forward

@@ -1,0 +1,5 @@
+"""ViP-LLaVA for ivcprune."""
+
+from .family import VipLlava
+
+__all__ = ["VipLlava"]

@@ -1,0 +1,1 @@
+"""Whether a family states its model as it is: layout, projections, rotation, exactness."""
