@@ -62,15 +62,22 @@ def _lies_beside(top: str, other: str) -> bool:
 
 
 def _imported(importer: str) -> Iterator[str]:
-    tree = tree_of(importer)
-    for node in _statements(tree) if tree is not None else ():
+    for node in _import_statements(source_of(importer) or b""):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if _is_own(alias.name, importer):
                     yield alias.name
-        elif isinstance(node, ast.ImportFrom) and _is_own(o := _origin(node, importer), importer):
+        elif _is_own(o := _origin(node, importer), importer):
             for alias in node.names:
                 yield from _home(o, alias.name, frozenset())
+
+
+@cache
+def _import_statements(source: bytes) -> list[ast.Import | ast.ImportFrom]:
+    """Those of a module; the runs of a sweep ask for them again and again."""
+    tree = parsed(source)
+    nodes = _statements(tree) if tree is not None else ()
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
