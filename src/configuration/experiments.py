@@ -28,8 +28,7 @@ def commands_of(arguments: Sequence[str]) -> list[list[str]]:
     Raises:
         ValueError: they cannot be read, or stand for runs that they would not start.
     """
-    given = with_policies_swept(arguments)
-    return [expand_groups(command) for command in expand_experiment(given)]
+    return [expand_groups(command) for command in expand_experiment(arguments)]
 
 
 def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
@@ -45,6 +44,8 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     command = read(arguments)
     if command.only_shows or command.has_other_root:
         return [list(arguments)]
+    if (swept := with_policies_swept(command)) is not None:
+        return expand_experiment(swept)
     names = [str(name) for name in _values(command, EXPERIMENT) if name is not None]
     if command.is_multirun and len(names) > 1:
         # In one command Hydra would see neither the lists of sweeps nor what each file sweeps over.

@@ -12,7 +12,7 @@ import yaml
 
 from ivcprune.configuration.build import build_job, build_policy, compose
 from ivcprune.configuration.command_line import choices_of
-from ivcprune.configuration.experiments import expand_experiment, expand_groups
+from ivcprune.configuration.experiments import commands_of
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("**/*.md"))]
@@ -52,7 +52,7 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose_a_job_and_a_policy(command: str) -> None:
     given = [word for word in shlex.split(command, comments=True)[1:] if word != HELP]
-    for arguments in map(expand_groups, expand_experiment(given)):
+    for arguments in commands_of(given):
         overrides = [argument for argument in arguments if argument not in MULTIRUN]
         sweep = len(overrides) < len(arguments)
         for choice in each_once([choices_of(o) if sweep else [o] for o in overrides]):
