@@ -20,12 +20,13 @@ from omegaconf import DictConfig
 
 from . import __version__
 from .checks import one_line
-from .configuration.build import build_job, completed, compose
+from .configuration.build import build_job, build_policy, completed, compose
 from .configuration.command_line import choices_of, read
 from .configuration.experiments import commands_of
 from .configuration.help import own_help
 from .configuration.hydra_app import CONFIG_MODULE, VERSION_BASE, register_plugin_configs
 from .configuration.waiting import WaitingJob, can_wait, together
+from .evaluation.repeated import told_finished
 from .runs.storage import StorageError
 
 MISTAKES = (ValueError, FileNotFoundError, BlockingIOError, StorageError)
@@ -104,6 +105,11 @@ def app(waiting: list[WaitingJob]) -> Callable[[], object]:
         hydra_cfg = HydraConfig.get()
         with _told(hydra_cfg):
             job = completed(cfg, hydra_cfg.overrides.task)
+            if job.job._target_ in TOGETHER:
+                if told_finished(job):
+                    return
+                if hydra_cfg.mode == RunMode.RUN:
+                    build_policy(job)  # what it refuses is told before Lightning is imported
             if can_wait(job, TOGETHER):
                 waiting.append(WaitingJob(job, hydra_cfg))
             else:

@@ -63,6 +63,11 @@ class FileSource(TableSource):
     def stamp(self) -> str:
         return stamp_of(Path(self.path).expanduser())
 
+    def files(self) -> list[Path] | None:
+        """The table; None for a folder, or an address."""
+        file = Path(self.path).expanduser()
+        return [file] if file.is_file() else None
+
     def read(self, cache_dir: Path) -> Dataset:
         file = self._fetch(cache_dir)
         self._check_md5(file)

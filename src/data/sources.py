@@ -57,6 +57,10 @@ class ScenesSource:
         check_at_least("data.size", self.size, 1)
         check_at_least("data.seed", self.seed, 0)
 
+    def files(self) -> list[Path]:
+        """None: samples follow from the settings."""
+        return []
+
     def load(self, cache_dir: Path) -> Dataset:
         return load_scenes(self.split, self.size, self.seed, cache_dir)
 

@@ -16,6 +16,7 @@ from ..evaluation.companions import ending_with_first_process
 from ..evaluation.devices import assigned
 from ..evaluation.judging import settle
 from ..evaluation.log_file import log_file
+from ..evaluation.marking import leave_mark
 from ..evaluation.module import PredictModule
 from ..evaluation.preparation import Plan, prepare
 from ..evaluation.progress import ProgressReport
@@ -165,7 +166,8 @@ def finish(plan: Plan, timed: bool = True) -> None:
     run_dir.write_status(status)
     print_summary(metrics)
     _warn_of_failures(failed, len(rows))
-    for warning in unread_warnings(rows, plan.spec.box_format, plan.judge.name):
+    unread = unread_warnings(rows, plan.spec.box_format, plan.judge.name)
+    for warning in unread:
         log.warning(warning)
     log.info("results: %s", run_dir.path)
     try:
@@ -174,6 +176,8 @@ def finish(plan: Plan, timed: bool = True) -> None:
     except Exception as error:
         log.warning("the run logger failed (%s): run the command again to log the run", error)
         log.debug("the run logger failed", exc_info=True)
+    if not failed and not unread:
+        leave_mark(plan)
 
 
 def _warn_of_failures(failed: list[SampleRow], total: int) -> None:

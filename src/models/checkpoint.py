@@ -18,7 +18,8 @@ _BUNDLED = "bundled:"
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SINGLE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
+NEEDED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model"]
+"""Patterns of the files of a checkpoint that a model or its processor is read from."""
 _HUB_TIMEOUT = 10.0  # seconds
 
 
@@ -45,7 +46,7 @@ class Checkpoint:
         """The folder with all files, after downloading what the hub's cache lacks."""
         if self.commit is None or not missing_weights(self.folder):
             return self.folder
-        return Path(snapshot_download(self.name, revision=self.commit, allow_patterns=_NEEDED))
+        return Path(snapshot_download(self.name, revision=self.commit, allow_patterns=NEEDED))
 
     def fingerprint(self) -> str:
         """What identifies the content: the commit, or a sha256 of weights, configs and vocabulary.
@@ -56,7 +57,7 @@ class Checkpoint:
         if self.commit is not None:
             return self.commit
         digest = hashlib.sha256()
-        for path in sorted({path for pattern in _NEEDED for path in self.folder.glob(pattern)}):
+        for path in sorted({path for pattern in NEEDED for path in self.folder.glob(pattern)}):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.name} {content}\n".encode())

@@ -51,7 +51,7 @@ def _is_own(imported: str, importer: str) -> bool:
 @cache
 def _lies_beside(top: str, other: str) -> bool:
     """Whether two modules lie in one folder of the user's, not in one of installed packages."""
-    places = [_path(top), _path(other)]
+    places = [path_of(top), path_of(other)]
     folders = {
         place.resolve().parents[1] if place.name == "__init__.py" else place.resolve().parent
         for place in places
@@ -141,7 +141,7 @@ def source_of(name: str) -> bytes | None:
     """
     loaded = getattr(sys.modules.get(name), "__spec__", None)
     if name not in _READ or _READ[name][0] is not loaded:
-        path = _path(name)
+        path = path_of(name)
         _READ[name] = (loaded, path.read_bytes() if path is not None and path.is_file() else None)
     return _READ[name][1]
 
@@ -163,7 +163,8 @@ def parsed(source: bytes) -> ast.Module | None:
         return None
 
 
-def _path(name: str) -> Path | None:
+def path_of(name: str) -> Path | None:
+    """The file of a module; None where it has none, or there is no such module."""
     spec = _spec(name)
     has_file = spec is not None and spec.has_location and spec.origin is not None
     return Path(str(spec.origin)) if spec is not None and has_file else None

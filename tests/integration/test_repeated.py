@@ -1,0 +1,85 @@
+"""A command that is repeated after its run was finished: nothing heavy is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ivcprune import cli
+
+PROGRAM = """
+import sys
+from ivcprune.cli import main
+sys.argv = ["ivcprune", *sys.argv[1:]]
+main()
+print("torch" in sys.modules)
+"""
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs a command on a few samples in this process; returns what it prints."""
+    own = ("policy=random", "data.limit=4", f"paths.output_dir={tmp_path}")
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["ivcprune", *own, *arguments])
+        capsys.readouterr()
+        cli.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def alone(*arguments: str) -> str:
+    """What a command prints in a process of its own, and whether it imported PyTorch."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def table_of(printed: str) -> list[str]:
+    """The lines from the table on."""
+    lines = printed.splitlines()
+    return lines[lines.index(next(line for line in lines if line.startswith("tiny on scenes"))) :]
+
+
+def test_it_prints_the_same_without_pytorch(command: Command, tmp_path: Path) -> None:
+    first = table_of(command())
+    again = alone("policy=random", "data.limit=4", f"paths.output_dir={tmp_path}")
+    assert "already finished: nothing to compute" in again
+    assert table_of(again)[:-1][:5] == first[:5]
+    assert again.endswith("False\n")
+
+
+def test_a_row_that_was_removed_is_computed_again(command: Command, tmp_path: Path) -> None:
+    command()
+    (rows,) = tmp_path.glob("*/*/samples/rank00.jsonl")
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    command()
+    assert len(rows.read_text().splitlines()) == 4
+
+
+def test_a_process_of_several_goes_the_long_way(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command()
+    (environment,) = tmp_path.glob("*/*/env.json")
+    written = environment.stat().st_mtime_ns
+    command()
+    assert environment.stat().st_mtime_ns == written
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    command()
+    assert environment.stat().st_mtime_ns > written
+
+
+def test_a_run_that_a_logger_is_told_of_ends_as_before(command: Command, tmp_path: Path) -> None:
+    command("logger=csv")
+    assert any(tmp_path.glob("*/*/metrics.json"))
+    assert not any(tmp_path.glob("*/.finished/*.json"))
