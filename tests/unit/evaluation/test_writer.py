@@ -22,7 +22,12 @@ def trainer_whose_peer_is_gone(exit_code: int | None) -> Any:
 
     child = SimpleNamespace(poll=lambda: exit_code)
     strategy = SimpleNamespace(barrier=barrier, launcher=SimpleNamespace(procs=[child]))
-    return SimpleNamespace(strategy=strategy, datamodule=SimpleNamespace(ids=["a", "b"]))
+    return SimpleNamespace(strategy=strategy)
+
+
+def writer(run_dir: RunDirectory) -> SampleWriter:
+    data: Any = SimpleNamespace(ids=["a", "b"])
+    return SampleWriter(run_dir, data)
 
 
 def write(folder: Path, rank: int, *rows: SampleRow) -> RunDirectory:
@@ -40,7 +45,7 @@ def row(name: str, error: str | None = None) -> SampleRow:
 def test_a_process_that_left_after_its_last_row_is_not_missed(tmp_path: Path) -> None:
     write(tmp_path, 0, row("a"))
     run_dir = write(tmp_path, 1, row("b"))
-    SampleWriter(run_dir).on_predict_end(trainer_whose_peer_is_gone(0), None)  # type: ignore[arg-type]
+    writer(run_dir).on_predict_end(trainer_whose_peer_is_gone(0), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rows", [[], [row("b", error="out of memory")]])
@@ -50,7 +55,7 @@ def test_a_process_that_died_before_is_named(tmp_path: Path, rows: list[SampleRo
     with pytest.raises(
         RuntimeError, match=r"\(rank 1 with exit code -11\) before 1 of 2"
     ) as caught:
-        SampleWriter(run_dir).on_predict_end(trainer_whose_peer_is_gone(-11), None)  # type: ignore[arg-type]
+        writer(run_dir).on_predict_end(trainer_whose_peer_is_gone(-11), None)  # type: ignore[arg-type]
     assert CLOSED in str(caught.value.__cause__)
     with pytest.raises(RuntimeError, match="its own output says which"):
-        SampleWriter(run_dir).on_predict_end(trainer_whose_peer_is_gone(None), None)  # type: ignore[arg-type]
+        writer(run_dir).on_predict_end(trainer_whose_peer_is_gone(None), None)  # type: ignore[arg-type]
