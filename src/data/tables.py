@@ -29,7 +29,7 @@ from .texts import as_list, as_text
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Part of every cache file's name: raise it when the same table gives other samples."""
 
 ROLES = ("id", "group", "task", "image", "video", "question", "answer", "choices", "hint",
