@@ -45,11 +45,13 @@ METHODS = (
 )
 OWN_SELECTOR = ("ivc_prune", "ivc_prune_paper", "ivc_prune_progressive")
 WITHOUT_TOWER = (
-    *("gemma3", "glm4v", "idefics3", "llava_next", "llava_onevision", "mistral3"),
+    *("gemma3", "gemma4", "glm4v", "idefics3", "llava_next", "llava_onevision", "mistral3"),
     "paddleocr_vl",
 )
 KEEPS_ALL = ("dycoke",)
 """A picture has no neighbouring frames."""
+PADDED = ("deepseek_vl2",)
+"""Cells beside the picture, which no method may keep."""
 NO_TOWER = "attention of the vision tower are not offered by the family"
 TOO_FEW = "(layer of stage|only the layers)"
 
@@ -76,7 +78,9 @@ def refusal(name: str, family: str) -> str | None:
     """The sentence that is expected; None where the method runs."""
     if name in TOWER and family in WITHOUT_TOWER:
         return NO_TOWER
-    return TOO_FEW if name in STAGED and family in HYBRID else None
+    # Gemma 4's has a window in its first layer alone, which leaves PyramidDrop its three
+    too_few = family in HYBRID and (family, name) != ("gemma4", "pdrop")
+    return TOO_FEW if name in STAGED and too_few else None
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -93,5 +97,5 @@ def test_a_method_runs_or_is_refused(family, name):
     assert logits.isfinite().all()
     before, last = run.stats.n_visual[0], len(run.stats.kept[0])
     # nothing may be left of so little: 9 % of what an earlier stage left, 11 % of a tile of four
-    assert (last == before) == (name in KEEPS_ALL)
-    assert (run.stats.average_tokens == 1) == (name in KEEPS_ALL)
+    keeps_all = name in KEEPS_ALL and family not in PADDED
+    assert (last == before) == (run.stats.average_tokens == 1) == keeps_all

@@ -26,6 +26,7 @@ OF_TOWER = (
 OF_LANGUAGE_MODEL = ("cdpruner", "sparsevlm_plus", "dycoke")
 WITHOUT_TOWER = (
     "gemma3",
+    "gemma4",
     "glm4v",
     "idefics3",
     "llava_next",

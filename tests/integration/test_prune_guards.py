@@ -78,6 +78,10 @@ class TestPadding:
         with prune(model, HALF), pytest.raises(ValueError, match="leave use_cache on"):
             generate(**ragged_batch(processor), use_cache=False, max_new_tokens=2)
         with prune(model, HALF):
+            if family == "gemma4":  # it encodes pictures before anything of the block is asked
+                with pytest.raises(ValueError, match=r"call `model\.generate` inside the block"):
+                    generate(**ragged_batch(processor), **GREEDY)
+                return
             found = generate(**ragged_batch(processor), **GREEDY)
             assert found.equal(model.generate(**ragged_batch(processor), **GREEDY))
 
@@ -475,8 +479,8 @@ class TestEmbeddings:
             given = model.generate(**embedded, input_ids=inputs["input_ids"], **options)
         assert torch.equal(given[:, -3:], expected)
 
-    # transformers' Gemma 3 generates from ids alone
-    @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "gemma3"])
+    # transformers' Gemma 3 and 4 generate from ids alone
+    @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("gemma3", "gemma4")])
     def test_without_them(self, family):
         model, processor = tiny_model(family)
         embedded = self.embedded(model, ragged_batch(processor))

@@ -21,6 +21,7 @@ from ivcprune.selectors import (
     Union,
 )
 from ivcprune.testing import tiny_model
+from ivcprune.testing.greedy import generate
 from ivcprune.testing.inputs import picture
 from qwen_helpers import (
     DEPTH,
@@ -28,7 +29,6 @@ from qwen_helpers import (
     clip,
     encode,
     enter,
-    generate,
     ragged_clips,
 )
 
