@@ -121,8 +121,7 @@ def _of_sequences(grids: list[tuple[int, int]], samples: list[int]) -> list[tupl
     if rest or not grids:
         raise ValueError(
             f"{len(samples)} images in input_ids and image_position_ids of {len(grids)}: pass "
-            "image_position_ids as the processor returns them, and call `model.generate` inside "
-            "the block, not the class's or one that was taken before"
+            "image_position_ids as the processor returns them, to `generate` or to the model"
         )
     counts = [samples.count(sample) for sample in range(max(samples) + 1)]
     found: list[tuple[int, int]] = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from ..models.base import Family
 from ..models.wrappers import unwrapped
 from .caches.names import CACHE_NAMES
+from .read_arguments import is_read
 from .sequence.packing import taken
 
 _OWN = frozenset({"attention_mask", "position_embeddings", "position_ids", *CACHE_NAMES})
@@ -54,8 +54,7 @@ class LayerArguments:
     ) -> None:
         """Refuse what would reach pruned layers as long as the input.
 
-        What no module of a layer speaks of is only handed on, as `labels` are: it may be of any
-        length.
+        What no code of a layer reads is only handed on, as `labels` are: it may be of any length.
 
         Args:
             hidden: input of the layer.
@@ -75,7 +74,7 @@ class LayerArguments:
         names = _names(layer)[1 : 1 + len(rest)]
         for name, value in (*zip(names, rest, strict=True), *given.items()):
             for tensor in () if name in named else _tensors(value):
-                if self._length in tensor.shape and _is_read(layer, name):
+                if self._length in tensor.shape and is_read(layer, name):
                     raise ValueError(self._refusal(layer, name, tensor))
 
     def left(
@@ -119,23 +118,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _tensors(item)
-
-
-def _is_read(layer: nn.Module, name: str) -> bool:
-    """Whether the code of any module of the layer speaks of an argument, by name or by key."""
-    return any(
-        name in _spoken_of(forward)
-        for module in layer.modules()
-        for forward in (type(module).forward, vars(module).get("forward"))
-    )
-
-
-@cache
-def _spoken_of(forward: Callable[..., Any] | None) -> frozenset[str]:
-    code = getattr(inspect.unwrap(forward), "__code__", None) if forward else None
-    if code is None:  # what stands in front of a method hands on what it is given
-        return frozenset()
-    return frozenset({*code.co_varnames, *(x for x in code.co_consts if isinstance(x, str))})
 
 
 def _names(layer: nn.Module) -> list[str]:

@@ -114,6 +114,10 @@ class Pruner:
             block.callback(self._forget_call)
             block.enter_context(uncompiled())
             self._add_hooks(block)
+            if self._family.layout_arguments:
+                # any `generate` encodes the pictures first, and keeps back what tells their layout
+                encode = Override(self._core, "get_image_features", self._encode)
+                block.callback(encode.remove)
             prunes = bool(self._policy.stages)
             block.push(guarded_generation(self._model, self._generating, prunes))
             has_loss = self._core is not self._model and hasattr(self._model, "loss_function")
@@ -126,6 +130,15 @@ class Pruner:
 
     def __exit__(self, *exception: object) -> None:
         self._block.close()
+
+    def _encode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Remember how pictures that are encoded ahead of a prefill are laid out."""
+        self._keep_back(kwargs)
+        return original(*args, **kwargs)
+
+    def _keep_back(self, arguments: Mapping[str, Any]) -> None:
+        names = self._family.layout_arguments
+        self._kept_back = {name: arguments[name] for name in names if name in arguments}
 
     def _forget_call(self) -> None:
         self._inputs, self._forward = {}, None
@@ -153,8 +166,7 @@ class Pruner:
         with self._one_thread.generating():
             ids = self._prompts = prompt_ids(arguments)
             self._conversations.go_on(given_cache(arguments), 0 if ids is None else len(ids))
-            names = self._family.layout_arguments
-            self._kept_back = {name: arguments[name] for name in names if name in arguments}
+            self._keep_back(arguments)
             n_calls = self._n_calls
             try:
                 yield
@@ -170,7 +182,9 @@ class Pruner:
         self._one_thread.begin()
         self._forget_call()
         inputs = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
-        inputs.update((k, v) for k, v in self._kept_back.items() if inputs.get(k) is None)
+        if inputs.get("mm_encoder_outputs"):  # encoded ahead: the next call has pictures of its own
+            kept, self._kept_back = self._kept_back, {}
+            inputs.update((k, v) for k, v in kept.items() if inputs.get(k) is None)
         if inputs.get("input_ids") is None:
             inputs["input_ids"] = ids_of_embeddings(inputs.get("inputs_embeds"), self._prompts)
         self._inputs = inputs

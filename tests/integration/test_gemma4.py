@@ -174,3 +174,16 @@ def test_places_of_other_pictures_are_refused():
         Gemma4().blocks(core, wrong, positions)
     with pytest.raises(ValueError, match="3 images in input_ids and image_position_ids of 0"):
         Gemma4().blocks(core, {"input_ids": inputs["input_ids"]}, positions)
+
+
+def test_a_layout_serves_the_call_that_it_was_encoded_for():
+    """Whichever generate: a later call of the model that brings no layout gets no earlier one."""
+    model, processor = tiny_model("gemma4")
+    inputs = batch(processor, ("where is it", [picture(140, 112)]))
+    half = PruningPolicy({"a": Stage(2, RandomSelector(keep=0.5))})
+    with prune(model, half), torch.no_grad():
+        type(model).generate(model, **inputs, max_new_tokens=1)
+        model.model.get_image_features(inputs["pixel_values"], inputs["image_position_ids"])
+        with pytest.raises(ValueError, match="image_position_ids of 0"):
+            model(input_ids=inputs["input_ids"])
+    assert "get_image_features" not in vars(model.model)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ivcprune import PruningPolicy, Stage
+from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.api import bind
 from ivcprune.models.llava import Llava
+from ivcprune.models.registry import supported
 from ivcprune.pruning.pruner import Pruner
+from ivcprune.pruning.read_arguments import is_read
 from ivcprune.selectors import RandomSelector
 from ivcprune.testing import tiny_model
 from pruning_helpers import batch, picture, ragged_batch
@@ -144,6 +147,80 @@ def test_one_that_is_right_as_it_is_can_be_said_to_be(tiny):
         run(model, inputs, family(whole_arguments=("mark",)))
     assert all(mark is whole for _, mark in arrived)
     assert len({hidden.shape for hidden, _ in arrived}) == 2
+
+
+@pytest.mark.parametrize("name", ["cache_position", "mm_token_type_ids", "token_type_ids", "notes"])
+@pytest.mark.parametrize("family", supported())
+def test_what_no_layer_reads_changes_nothing(family, name):
+    model, processor = tiny_model(family)
+    inputs = dict(ragged_batch(processor))
+    zeros = torch.zeros_like(inputs["input_ids"])
+    more = {name: zeros[0].cumsum(0) if name == "cache_position" else zeros}
+    found = []
+    for given in (inputs, {**more, **inputs}):
+        with prune(model, PruningPolicy(HALF)) as block, torch.no_grad():
+            block.identify(["a", "b"])
+            found.append((model(**given).logits, block.stats.kept))
+    (expected, kept), (logits, again) = found
+    assert torch.equal(logits, expected)
+    assert all(map(torch.equal, again, kept))
+
+
+def through_keywords(hidden, **kwargs):
+    return helper(hidden, **kwargs)
+
+
+def helper(hidden, **kwargs):
+    return hidden if kwargs.get("mark") is None else hidden + 0 * kwargs["mark"][..., None]
+
+
+class Reads(torch.nn.Module):
+    def forward(self, hidden, **kwargs):
+        return self.handed(hidden, **kwargs)
+
+    def handed(self, hidden, **kwargs):
+        return hidden if kwargs.get("method_mark") is None else hidden + 1
+
+
+class Calls(torch.nn.Module):
+    def forward(self, hidden, **kwargs):
+        return through_keywords(hidden, **kwargs)
+
+
+class Attends(torch.nn.Module):
+    config = SimpleNamespace(_attn_implementation="sdpa")
+
+    def forward(self, hidden, **kwargs):
+        kwargs_of = [hidden]
+        return kwargs_of[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "read", "unread"),
+    [
+        (Calls(), "mark", "labels"),
+        (Reads(), "method_mark", "mark"),
+        (Attends(), "position_bias", "kwargs_of"),
+        (torch.nn.Sequential(Calls()), "mark", "labels"),
+    ],
+)
+def test_what_is_read_is_told_from_code(module, read, unread):
+    assert is_read(module, read)
+    assert not is_read(module, unread)
+
+
+def test_what_an_attention_function_reads_is_refused(tiny):
+    """Layers hand it on by `**kwargs`; SDPA adds it to its scores."""
+    model, processor = tiny
+    inputs = ragged_batch(processor)
+    bias = torch.zeros(1, 1, *[inputs["input_ids"].shape[1]] * 2)
+    for layer in model.model.language_model.layers:
+        layer.register_forward_pre_hook(
+            lambda module, args, kwargs: (args, {**kwargs, "position_bias": bias}),
+            with_kwargs=True,
+        )
+    with pytest.raises(ValueError, match="gets `position_bias` of the shape"):
+        run(model, inputs, family())
 
 
 def test_layers_that_return_more_than_states(tiny):
