@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ivcprune.report.leaderboard.page import Absent, cells_of, columns_of, grouped, sort_keys, write
+from ivcprune.report.leaderboard.plot import draw
 from ivcprune.report.leaderboard.rows import Speed, rows_of, speeds_of
 from ivcprune.runs.read import Run, Score
 
@@ -104,6 +105,21 @@ def test_speeds_are_told_by_policy_and_share():
     vanilla = measured | {"policy": "none", "asked_average_tokens": None}
     found = speeds_of({"cells": [{"policies": {"a": vanilla, "b": measured}}]})
     assert found == {("fastv + IVC", 0.33): Speed(2.0, 1.8, 0.01)}
+
+
+def test_a_method_looks_the_same_in_both_panels_and_is_named_once(runs):
+    """Vanilla is in the first panel alone, and a method may be."""
+    speeds = SPEEDS | {("pdrop", 0.5): Speed(1.5, 1.4, 0.01)}
+    figure = draw(rows_of(runs, [0.5, 0.25], speeds))
+    looks = [
+        {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines[:-1]}
+        for axes in figure.axes
+    ]
+    assert set(looks[0]) == {"none", "fastv", "pdrop"}
+    assert looks[1] == {name: looks[0][name] for name in ("fastv", "pdrop")}
+    assert len(set(looks[0].values())) == 3
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["fastv", "none", "pdrop"]
 
 
 class TestPage:
