@@ -28,13 +28,15 @@ def told_finished(cfg: DictConfig) -> bool:
 
     Raises:
         ValueError: `metrics.json` is not what a run writes.
+        BlockingIOError: another process is at the run.
     """
     if any(name in os.environ for name in SEVERAL_PROCESSES):
         return False
     folder = marked(Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name, cfg)
     if folder is None:
         return False
-    with log_file(RunDirectory(folder)):
+    run_dir = RunDirectory(folder)
+    with run_dir.lock(0), log_file(run_dir):
         log.info("already finished: nothing to compute")
         print_summary(read_metrics(folder))
         log.info("results: %s", folder)

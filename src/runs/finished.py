@@ -1,7 +1,7 @@
 """Marks of finished runs: whether a command has nothing left to compute, told without PyTorch.
 
 Importing what a run is made of and hashing its weights takes seconds, also where all samples turn
-out to be there. So a run that ends well leaves a mark beside it: what it was asked for, and the
+out to be there. So a run that ends well leaves a mark in the cache: what it was asked for, and the
 size and time of every file that its key and its samples follow from. Where one of them differs, or
 may, there is no mark, and the run goes the long way, which decides.
 """
@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from .. import __version__
 from .storage import replacing
 
-FOLDER = ".finished"
-"""Of an experiment; removing it is safe."""
+FOLDER = "finished"
+"""Of the cache, `paths.cache_dir`; removing it is safe."""
 PACKAGES = ("torch", "transformers", "datasets", "lightning", "hydra-core")
 OF_A_RUN = ("status.json", "metrics.json", "samples.parquet", "samples/*.jsonl")
 """What is left of a run must be as it was: who deletes rows wants them computed anew."""
@@ -58,9 +58,10 @@ def marked(experiment: Path, cfg: DictConfig) -> Path | None:
 def _place(experiment: Path, cfg: DictConfig) -> Path:
     asked = OmegaConf.to_container(cfg, resolve=True)
     versions = [_version(name) for name in PACKAGES]
-    content = [asked, __version__, list(sys.version_info[:3]), versions]
+    content = [str(experiment.resolve()), asked, __version__, list(sys.version_info[:3]), versions]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
-    return experiment / FOLDER / f"{digest.hexdigest()[:16]}.json"
+    cache: Path = Path(cfg.paths.cache_dir).expanduser()
+    return cache / FOLDER / f"{digest.hexdigest()[:16]}.json"
 
 
 def _version(package: str) -> str:

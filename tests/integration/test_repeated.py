@@ -26,7 +26,12 @@ def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """Runs a command on a few samples in this process; returns what it prints."""
-    own = ("policy=random", "data.limit=4", f"paths.output_dir={tmp_path}")
+    own = (
+        "policy=random",
+        "data.limit=4",
+        f"paths.output_dir={tmp_path}",
+        f"paths.cache_dir={tmp_path / 'cache'}",
+    )
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr("sys.argv", ["ivcprune", *own, *arguments])
@@ -52,7 +57,12 @@ def table_of(printed: str) -> list[str]:
 
 def test_it_prints_the_same_without_pytorch(command: Command, tmp_path: Path) -> None:
     first = table_of(command())
-    again = alone("policy=random", "data.limit=4", f"paths.output_dir={tmp_path}")
+    again = alone(
+        "policy=random",
+        "data.limit=4",
+        f"paths.output_dir={tmp_path}",
+        f"paths.cache_dir={tmp_path / 'cache'}",
+    )
     assert "already finished: nothing to compute" in again
     assert table_of(again)[:-1][:5] == first[:5]
     assert again.endswith("False\n")
@@ -82,4 +92,4 @@ def test_a_process_of_several_goes_the_long_way(
 def test_a_run_that_a_logger_is_told_of_ends_as_before(command: Command, tmp_path: Path) -> None:
     command("logger=csv")
     assert any(tmp_path.glob("*/*/metrics.json"))
-    assert not any(tmp_path.glob("*/.finished/*.json"))
+    assert not any(tmp_path.glob("cache/finished/*.json"))

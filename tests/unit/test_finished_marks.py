@@ -11,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ivcprune.runs.finished import FOLDER, mark, marked
 
-CFG = OmegaConf.create({"policy": {"name": "fastv"}, "seed": 0})
+
+def cfg_of(folder: Path, policy: str = "fastv", seed: int = 0) -> DictConfig:
+    paths = {"cache_dir": str(folder / "cache")}
+    return OmegaConf.create({"policy": {"name": policy}, "seed": seed, "paths": paths})
 
 
 @pytest.fixture
@@ -23,17 +26,17 @@ def run(tmp_path: Path) -> Path:
         (folder / name).write_text(name)
     for name in ("weights", "data"):
         (tmp_path / name).write_text(name)
-    mark(folder.parent, CFG, folder, [tmp_path / "weights", tmp_path / "data"])
+    mark(folder.parent, cfg_of(tmp_path), folder, [tmp_path / "weights", tmp_path / "data"])
     return folder
 
 
 def test_the_same_command_has_nothing_left(run: Path) -> None:
-    assert marked(run.parent, CFG) == run
+    assert marked(run.parent, cfg_of(run.parents[1])) == run
 
 
 def test_an_experiment_may_be_moved_with_its_runs_only_the_long_way(run: Path) -> None:
     elsewhere = run.parent.rename(run.parent.with_name("renamed"))
-    assert marked(elsewhere, CFG) is None
+    assert marked(elsewhere, cfg_of(elsewhere.parent)) is None
 
 
 @pytest.mark.parametrize(
@@ -45,26 +48,27 @@ def test_an_experiment_may_be_moved_with_its_runs_only_the_long_way(run: Path) -
         lambda run: (run / "samples" / "rank00.jsonl").write_text(""),
         lambda run: (run / "metrics.json").unlink(),
         lambda run: (run / "samples" / "rank01.jsonl").write_text("of a process that came later"),
-        lambda run: [path.unlink() for path in (run.parent / FOLDER).iterdir()],
-        lambda run: [path.write_text("{") for path in (run.parent / FOLDER).iterdir()],
-        lambda run: [path.write_text("[]") for path in (run.parent / FOLDER).iterdir()],
+        lambda run: [path.unlink() for path in (run.parents[1] / "cache" / FOLDER).iterdir()],
+        lambda run: [
+            path.write_text("{") for path in (run.parents[1] / "cache" / FOLDER).iterdir()
+        ],
+        lambda run: [
+            path.write_text("[]") for path in (run.parents[1] / "cache" / FOLDER).iterdir()
+        ],
     ],
 )
 def test_whatever_changes_takes_the_long_way(run: Path, change: Callable[[Path], object]) -> None:
     change(run)
-    assert marked(run.parent, CFG) is None
+    assert marked(run.parent, cfg_of(run.parents[1])) is None
 
 
-@pytest.mark.parametrize(
-    "cfg", [{"policy": {"name": "fastv"}, "seed": 1}, {"policy": {"name": "pdrop"}, "seed": 0}]
-)
-def test_another_command_has_a_mark_of_its_own(run: Path, cfg: dict[str, object]) -> None:
-    other: DictConfig = OmegaConf.create(cfg)
-    assert marked(run.parent, other) is None
+@pytest.mark.parametrize(("policy", "seed"), [("fastv", 1), ("pdrop", 0)])
+def test_another_command_has_a_mark_of_its_own(run: Path, policy: str, seed: int) -> None:
+    assert marked(run.parent, cfg_of(run.parents[1], policy, seed)) is None
 
 
 def test_another_version_of_a_package_takes_the_long_way(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ivcprune.runs.finished.version", lambda package: "9.9")
-    assert marked(run.parent, CFG) is None
+    assert marked(run.parent, cfg_of(run.parents[1])) is None
