@@ -175,13 +175,16 @@ def test_a_widened_window_is_found_in_the_step_where_it_opens(monkeypatch):
 
 
 def test_an_argument_that_nobody_names_is_told(monkeypatch):
+    """Attention reads this one, through `**kwargs`."""
     tiny, processor = tiny_model("llava")
     for layer in tiny.model.language_model.layers:
         layer.register_forward_pre_hook(
-            lambda module, args, kwargs: (args, {**kwargs, "mark": args[0][..., 0]}),
+            lambda module, args, kwargs: (args, {**kwargs, "position_bias": args[0][..., 0]}),
             with_kwargs=True,
         )
-    with pytest.raises(ContractError, match=r"'layout': ValueError: LlamaDecoderLayer gets `mark`"):
+    with pytest.raises(
+        ContractError, match=r"'layout': ValueError: LlamaDecoderLayer gets `position_"
+    ):
         check_family(Llava, tiny, processor)
 
 
