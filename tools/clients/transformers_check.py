@@ -115,11 +115,12 @@ def _equal_tokens(log: Path, expected: Sequence[Answer]) -> str:
 
 
 def _refused(model: str) -> str:
-    """What the launcher says of a policy that does not exist."""
+    """What the launcher says of a policy that does not exist; anything else is no refusal."""
     command = [sys.executable, str(LAUNCHER), model, "--policy", "ivc_prun", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    message = done.stderr.strip().splitlines()[-1] if done.returncode else "NOT REFUSED"
-    return message[:200]
+    message = (done.stderr.strip().splitlines() or [""])[-1]
+    named = done.returncode != 0 and "did you mean 'ivc_prune'" in message
+    return message[:200] if named else f"NOT REFUSED: {Path(message).name[:120]}"
 
 
 if __name__ == "__main__":
