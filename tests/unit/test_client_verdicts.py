@@ -21,6 +21,7 @@ def test_what_is_as_promised_is_no_problem():
         ({"again": {"cached_tokens": 0}}, "no prefix was taken"),
         ({"not_refused": ["pdrop"]}, "not refused: pdrop"),
         ({"refused": {"blind": "NOT REFUSED"}}, "refused blind: not refused"),
+        ({"refused": "NOT REFUSED: ImportError"}, "refused: not refused: ImportError"),
         ({"computed_on_second_run": 3}, "the cache was not used"),
         ({"error": "first\nlast line\n"}, "ended early: last line"),
     ],

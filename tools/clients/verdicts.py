@@ -33,8 +33,8 @@ def _in(value: Any, key: str = "") -> Iterator[str]:
         yield f"ended early: {str(value).strip().splitlines()[-1] if value else 'no message'}"
     elif key.endswith("not_refused") and value:
         yield f"not refused: {', '.join(value)}"
-    elif value == "NOT REFUSED":
-        yield f"{key}: not refused"
+    elif isinstance(value, str) and value.startswith("NOT REFUSED"):
+        yield f"{key}: not refused{value.removeprefix('NOT REFUSED')}"
     elif key.endswith("computed_on_second_run") and value:
         yield f"{key}: {value}, the cache was not used"
     elif key.endswith("again cached_tokens") and not value:
