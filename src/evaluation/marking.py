@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..data.sources import Source
 from ..models.checkpoint import NEEDED, Checkpoint, locate
-from ..provenance.modules import path_of
+from ..models.loading import ModelSpec
+from ..provenance.modules import files_as_read
 from ..report.loggers import NoLogger
-from ..runs.finished import mark
-from .preparation import Plan
+from ..runs.finished import State, mark, states_of
+
+if TYPE_CHECKING:
+    from .preparation import Plan  # which imports this module
 
 NO_JUDGE = "none"
 
@@ -24,23 +27,32 @@ class Local(Protocol):
         """None: not all of them are on this machine."""
 
 
-def leave_mark(plan: Plan) -> None:
-    """Marks a run without failures, unless a judge, a run logger or the data may still change.
+def inputs_of(spec: ModelSpec, source: Source) -> dict[str, State] | None:
+    """Files of weights and data as they are now; None where not all can be told.
 
-    A judge may be asked again for what it left open, and a logger for what it did not take.
+    To be asked before any of them is read: what is replaced later is not what the run was made of.
     """
-    data = _files_of_data(plan.data.source)
-    if data is None or plan.judge.name != NO_JUDGE or not isinstance(plan.logger, NoLogger):
+    data = source.files() if isinstance(source, Local) else None
+    if data is None:
+        return None
+    checkpoint = locate(spec.path, spec.revision)
+    return states_of([*_files_of_weights(checkpoint, spec.revision), *data])
+
+
+def leave_mark(plan: Plan) -> None:
+    """Marks a run without failures, unless a judge, a run logger or an input may still change.
+
+    A judge may be asked again for what it left open, and a logger for what it did not take. Code of
+    plugins may be another one under another search path, so that runs with it have no mark.
+    """
+    code = files_as_read(plan.origin.code)
+    if code is None or plan.inputs is None:
         return
-    code = [path for name in plan.origin.code if (path := path_of(name)) is not None]
-    weights = _files_of_weights(locate(plan.spec.path, plan.spec.revision), plan.spec.revision)
+    if plan.judge.name != NO_JUDGE or not isinstance(plan.logger, NoLogger):
+        return
     with suppress(FileNotFoundError):  # a file that has just been removed: no mark
-        run = plan.run_dir.path
-        mark(run.parent, plan.origin.as_config(), run, [*code, *weights, *data])
-
-
-def _files_of_data(source: Source) -> list[Path] | None:
-    return source.files() if isinstance(source, Local) else None
+        run, cfg = plan.run_dir.path, plan.origin.as_config()
+        mark(run.parent, cfg, run, {**plan.inputs, **states_of(code)})
 
 
 def _files_of_weights(checkpoint: Checkpoint, revision: str | None) -> list[Path]:

@@ -38,8 +38,10 @@ from ..models.registry import family_named
 from ..policy import PruningPolicy
 from ..report.loggers import RunLogger
 from ..runs.directory import RunDirectory
+from ..runs.finished import State
 from ..runs.key import as_file_name, code_of_run, run_key
 from ..runs.results import scored_samples
+from .marking import inputs_of
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Plan:
         shown: ids of the samples that get a picture.
         cache_dir: where replies of a judge are kept.
         origin: what the results come from.
+        inputs: files of weights and data as they were before they were read; None where not all
+            are known.
     """
 
     policy: PruningPolicy
@@ -72,6 +76,7 @@ class Plan:
     shown: list[str]
     cache_dir: Path
     origin: Origin
+    inputs: dict[str, State] | None
     run_dir: RunDirectory
 
     @property
@@ -137,6 +142,7 @@ def prepare(cfg: DictConfig) -> Plan:
     source, logger, judge = build_source(cfg), build_logger(cfg), build_judge(cfg)
     logger.check()
     spec.check()
+    inputs = inputs_of(spec, source)
     layers = resolve_layers(policy, spec)
     processor = spec.load_processor()
     prompts = for_benchmark(spec.prompts, source.name)
@@ -174,6 +180,7 @@ def prepare(cfg: DictConfig) -> Plan:
         shown=data.ids[: cfg.overlays],
         cache_dir=cache_dir,
         origin=_origin(cfg, weights),
+        inputs=inputs,
         run_dir=_run_dir(cfg, weights),
     )
 

@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -144,6 +144,23 @@ def source_of(name: str) -> bytes | None:
         path = path_of(name)
         _READ[name] = (loaded, path.read_bytes() if path is not None and path.is_file() else None)
     return _READ[name][1]
+
+
+def files_as_read(names: Iterable[str]) -> list[Path] | None:
+    """The files of modules of this package.
+
+    None where a module is of another one, or where its file is no longer what this process read:
+    somebody edited it since.
+    """
+    files = []
+    for name in names:
+        path = path_of(name)
+        if name.partition(".")[0] != PACKAGE or path is None or not path.is_file():
+            return None
+        if path.read_bytes() != source_of(name):
+            return None
+        files.append(path)
+    return files
 
 
 _READ: dict[str, tuple[object, bytes | None]] = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from ivcprune import cli
+from ivcprune.jobs import predict
 
 PROGRAM = """
 import sys
@@ -93,3 +96,23 @@ def test_a_run_that_a_logger_is_told_of_ends_as_before(command: Command, tmp_pat
     command("logger=csv")
     assert any(tmp_path.glob("*/*/metrics.json"))
     assert not any(tmp_path.glob("cache/finished/*.json"))
+
+
+def test_weights_that_are_replaced_during_a_run_are_another_run(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark of what lies there at the end would pass the old rows off as those of the new ones."""
+    model = tmp_path / "model"
+    shutil.copytree(str(files("ivcprune.assets") / "tiny"), model)
+    go_through = predict.go_through
+
+    def and_replace(*arguments: object) -> None:
+        go_through(*arguments)  # type: ignore[arg-type]
+        settings = model / "generation_config.json"
+        settings.write_text(settings.read_text() + "\n")
+
+    monkeypatch.setattr(predict, "go_through", and_replace)
+    command(f"model.path={model}")
+    monkeypatch.setattr(predict, "go_through", go_through)
+    command(f"model.path={model}")
+    assert len(list(tmp_path.glob("default/*/metrics.json"))) == 2

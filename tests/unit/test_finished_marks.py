@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from ivcprune.runs.finished import FOLDER, mark, marked
+from ivcprune.runs.finished import FOLDER, mark, marked, states_of
 
 
 def cfg_of(folder: Path, policy: str = "fastv", seed: int = 0) -> DictConfig:
@@ -26,7 +26,8 @@ def run(tmp_path: Path) -> Path:
         (folder / name).write_text(name)
     for name in ("weights", "data"):
         (tmp_path / name).write_text(name)
-    mark(folder.parent, cfg_of(tmp_path), folder, [tmp_path / "weights", tmp_path / "data"])
+    inputs = states_of([tmp_path / "weights", tmp_path / "data"])
+    mark(folder.parent, cfg_of(tmp_path), folder, inputs)
     return folder
 
 
@@ -65,6 +66,20 @@ def test_whatever_changes_takes_the_long_way(run: Path, change: Callable[[Path],
 @pytest.mark.parametrize(("policy", "seed"), [("fastv", 1), ("pdrop", 0)])
 def test_another_command_has_a_mark_of_its_own(run: Path, policy: str, seed: int) -> None:
     assert marked(run.parent, cfg_of(run.parents[1], policy, seed)) is None
+
+
+def test_another_checkout_takes_the_long_way(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ivcprune.runs.finished.OURS", run)
+    assert marked(run.parent, cfg_of(run.parents[1])) is None
+
+
+def test_a_file_of_the_same_size_and_time_is_another_file(run: Path) -> None:
+    """As `cp --preserve` and `rsync --times` leave it."""
+    data = run.parents[1] / "data"
+    before = data.stat()
+    data.write_text("DATA")
+    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert marked(run.parent, cfg_of(run.parents[1])) is None
 
 
 def test_another_version_of_a_package_takes_the_long_way(

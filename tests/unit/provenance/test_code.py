@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ivcprune.provenance.code import code_of
+from ivcprune.provenance.modules import files_as_read, path_of
 from ivcprune.provenance.syntax import plain
 
 SELECTOR = '''
@@ -134,3 +135,14 @@ def test_what_python_3_12_adds_to_a_format_is_no_code() -> None:
     spec.format_spec.values.append(ast.Constant(""))
     assert plain(tree) == without
     assert plain(ast.parse("['', x]")) != plain(ast.parse("[x]"))
+
+
+def test_files_of_modules_are_told_as_long_as_they_are_what_was_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["ivcprune.selectors.base", "ivcprune.tokens.visual"]
+    assert files_as_read(own) == [path_of(name) for name in own]
+    assert files_as_read([*own, "provenance_corner"]) is None  # under another path, another one
+    assert files_as_read(["ivcprune.no_such_module"]) is None
+    monkeypatch.setattr("ivcprune.provenance.modules.source_of", lambda name: b"before an edit")
+    assert files_as_read(own) is None
