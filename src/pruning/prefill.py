@@ -12,8 +12,8 @@ from ..models.base import Family, device_of
 from ..models.rotary import Rotary, each_rotary
 from ..policy import BoundPolicy, BoundStage
 from ..selectors.selection import Selection, checked_selection
+from ..tokens.copies import Copies
 from ..tokens.signals import Signal
-from ..tokens.table import Copies
 from .caches.prefill import PrefillCaches
 from .layer_arguments import LayerArguments, states_alone
 from .live_signals import InputSignals, LayerInput, LiveSignals

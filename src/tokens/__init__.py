@@ -1,5 +1,6 @@
 """What a selector sees: rows of visual tokens, their geometry, and the signals of the model."""
 
+from .copies import Copies
 from .signals import (
     FROM_PREVIOUS_LAYER,
     FROM_VISION_TOWER,
@@ -11,7 +12,6 @@ from .signals import (
     VisionDepth,
     VisionQueries,
 )
-from .table import Copies
 from .visual import VisualTokens
 
 __all__ = [

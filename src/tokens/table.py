@@ -15,24 +15,10 @@ from typing import Any, Self, TypeVar, cast
 import torch
 from torch import Tensor
 
+from .copies import Copies
 from .rows import Row, Scope, are_rows_of, rows_of_scope
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Copies:
-    """Tokens that a stage added, each in the place of one that was there before it.
-
-    Attributes:
-        origin: column of the token whose place it takes, long `[R, C]`.
-        valid: real ones, bool `[R, C]`.
-        slot: slot in the sequence after the stage, long `[R, C]`.
-    """
-
-    origin: Tensor
-    valid: Tensor
-    slot: Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -239,20 +225,19 @@ class TokenRows:
 
         Rows that it left as they were have the same mask.
         """
-        if self.source is None or self.parent_shape is None:
-            return mask & self.valid
-        rows, width = self.parent_shape
-        flat = torch.zeros(rows * width + 1, dtype=torch.bool, device=self.device)
-        flat[self.source.reshape(-1)] = (mask & self.valid).reshape(-1)
-        return flat[:-1].view(rows, width)
+        return self._in_parent(mask & self.valid, False)
 
     def numbers_to_parent(self, numbers: Tensor, elsewhere: int) -> Tensor:
         """As `to_parent` for numbers, long `[R, N]`; `elsewhere` for tokens that are in no row."""
+        return self._in_parent(numbers.masked_fill(~self.valid, elsewhere), elsewhere)
+
+    def _in_parent(self, values: Tensor, elsewhere: int) -> Tensor:
+        """Values of these rows' tokens at their places in the rows before `regroup`."""
         if self.source is None or self.parent_shape is None:
-            return numbers.masked_fill(~self.valid, elsewhere)
+            return values
         rows, width = self.parent_shape
-        flat = numbers.new_full((rows * width + 1,), elsewhere)
-        flat[self.source.reshape(-1)] = numbers.reshape(-1)
+        flat = values.new_full((rows * width + 1,), elsewhere)  # the last is where padding goes
+        flat[self.source.reshape(-1)] = values.reshape(-1)
         return flat[:-1].view(rows, width)
 
     def survivors(
