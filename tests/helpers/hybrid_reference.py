@@ -10,10 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ivcprune import PruningPolicy, prune
+from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.api import bind
 from ivcprune.models.registry import family_of_model
+from ivcprune.selectors import (
+    FastVSelector,
+    Per,
+    RandomSelector,
+    SeedSelector,
+    UpcomingSimilaritySelector,
+)
 from ivcprune.testing.reference import Spy, masked
+
+WINDOW_POLICIES = {
+    "at the input": {"a": Stage(0, RandomSelector(keep=0.5))},
+    "on a window": {"a": Stage(1, RandomSelector(keep=0.5))},
+    "on a full layer": {"a": Stage(2, UpcomingSimilaritySelector(keep=0.4))},
+    "behind it": {"a": Stage(3, Per("sample", FastVSelector(keep=0.4)))},
+    "several": {
+        "a": Stage(1, RandomSelector(keep=0.8)),
+        "b": Stage(3, Per("image", SeedSelector(keep=0.6))),
+        "c": Stage(5, RandomSelector(keep=0.2)),
+    },
+}
+"""For models of twice two windows and a full layer: a stage at and behind each kind."""
 
 
 def built_of_layers(build: Callable[[Sequence[str]], Any], types: Sequence[str], kind: str) -> Any:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from transformers import DynamicCache
 
-from hybrid_reference import built_of_layers, compared, hiding_dropped, spied
+from hybrid_reference import WINDOW_POLICIES, built_of_layers, compared, hiding_dropped, spied
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.pruning.caches.windows import WindowLayer
 from ivcprune.pruning.masks import OwnMasks
 from ivcprune.selectors import (
-    FastVSelector,
     MergeDropped,
-    Per,
     RandomSelector,
-    SeedSelector,
     UpcomingSimilaritySelector,
 )
+from ivcprune.testing import greedy
 from ivcprune.testing.tiny import gemma3, tiny_model
 from pruning_helpers import batch, picture
 
@@ -33,38 +33,16 @@ def tiny(request):
     return built_of_layers(gemma3.build_of_layers, TYPES, request.param)
 
 
-def generate(model, inputs, **options):
-    return model.generate(
-        **inputs,
-        max_new_tokens=STEPS,
-        min_new_tokens=STEPS,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
-
-
+generate = partial(greedy.generate, steps=STEPS)
 SAMPLES = [
     ("what is it " * 4, [picture(140, 112), picture(56, 84, 1)]),
     ("where", [picture(84, 84, 2)]),
     ("no picture", []),
 ]
-POLICIES = {
-    "at the input": {"a": Stage(0, HALF)},
-    "on a window": {"a": Stage(1, HALF)},
-    "on a full layer": {"a": Stage(2, UpcomingSimilaritySelector(keep=0.4))},
-    "behind it": {"a": Stage(3, Per("sample", FastVSelector(keep=0.4)))},
-    "several": {
-        "a": Stage(1, RandomSelector(keep=0.8)),
-        "b": Stage(3, Per("image", SeedSelector(keep=0.6))),
-        "c": Stage(5, RandomSelector(keep=0.2)),
-    },
-}
 
 
 @pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
-@pytest.mark.parametrize("stages", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("stages", WINDOW_POLICIES.values(), ids=WINDOW_POLICIES)
 def test_equals_a_model_that_cannot_see_what_is_dropped(tiny, stages, cache):
     model, processor = tiny
     for samples in (SAMPLES, SAMPLES[:1], SAMPLES[1:2]):

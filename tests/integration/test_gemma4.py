@@ -5,17 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hybrid_reference import WINDOW_POLICIES
 from ivcprune import PruningPolicy, Stage, prune
 from ivcprune.api import bind
 from ivcprune.models.gemma4 import Gemma4
 from ivcprune.models.registry import family_named
 from ivcprune.pruning.masks import OwnMasks
 from ivcprune.selectors import (
-    FastVSelector,
-    Per,
     RandomSelector,
-    SeedSelector,
-    UpcomingSimilaritySelector,
 )
 from ivcprune.testing.greedy import compared
 from ivcprune.testing.tiny import gemma4, tiny_model
@@ -30,17 +27,6 @@ SAMPLES = [
     ("why", [picture(84, 84, 2)]),
     ("no picture", []),
 ]
-POLICIES = {
-    "at the input": {"a": Stage(0, HALF)},
-    "on a window": {"a": Stage(1, HALF)},
-    "on a full layer": {"a": Stage(2, UpcomingSimilaritySelector(keep=0.4))},
-    "behind it": {"a": Stage(3, Per("sample", FastVSelector(keep=0.4)))},
-    "several": {
-        "a": Stage(1, RandomSelector(keep=0.8)),
-        "b": Stage(3, Per("image", SeedSelector(keep=0.6))),
-        "c": Stage(5, RandomSelector(keep=0.2)),
-    },
-}
 
 
 def random_model(per_layer_width):
@@ -68,7 +54,7 @@ def comparison(model, inputs, policy, steps):
 
 
 @pytest.mark.parametrize("cache", ["all_layers", "from_stage"])
-@pytest.mark.parametrize("stages", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("stages", WINDOW_POLICIES.values(), ids=WINDOW_POLICIES)
 def test_equals_a_model_that_cannot_see_what_is_dropped(tiny, stages, cache):
     model, processor = tiny
     for samples, steps in ((SAMPLES, 6), (SAMPLES[1:2], 26)):
