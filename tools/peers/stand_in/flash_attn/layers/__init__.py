@@ -1,0 +1,1 @@
+"""The one layer that is called by name: the rotary embedding."""
