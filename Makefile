@@ -1,6 +1,6 @@
 # Every target sets itself up in .venv on first use, and again when pyproject.toml changes.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs reliability clients
+.PHONY: help demo test check docs reliability clients peers
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,6 +37,10 @@ reliability: $(READY) ## Kill and disturb runs: 20 kills, 200 faults, about 15 m
 
 clients: $(READY) ## Compare vLLM, lmms-eval and VLMEvalKit with prune, in their own environments under .venvs
 	@$(BIN)/python -m tools.clients --output results/clients
+
+# PUBLISHED is a checkout of the published IVC-Prune code; without one its side is left out.
+peers: $(READY) ## Compare speed and memory with other people's pruning, on the same weights
+	@$(BIN)/python -m tools.peers --output results/peers $(if $(PUBLISHED),--published $(PUBLISHED))
 
 docs: $(READY) ## Check the documentation; build it in site/ where its extra [docs] is installed
 	@$(BIN)/pytest --quiet tests/integration/test_docs.py

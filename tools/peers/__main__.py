@@ -6,6 +6,7 @@ Every side has a process of its own, with its own versions; a run that was stopp
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from contextlib import ExitStack
 from functools import partial
@@ -14,7 +15,8 @@ from typing import Any
 
 import torch
 
-from ivcprune.runs.environment import checkout, timing_environment
+import ivcprune
+from ivcprune.runs.environment import timing_environment
 
 from .material import write
 from .page import page
@@ -47,6 +49,15 @@ def _read(
         return read
 
 
+def _digest_of_package() -> str:
+    """Of all that is measured of ours, so that rounds of two builds do not mix."""
+    folder = Path(ivcprune.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _facts(found: dict[str, Side], threads: int, work: Path) -> dict[str, Any]:
     versions = {}
     for name, side in found.items():
@@ -54,7 +65,7 @@ def _facts(found: dict[str, Side], threads: int, work: Path) -> dict[str, Any]:
             versions[name] = process.versions
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
-        **checkout(Path(__file__).parent),
+        "code": _digest_of_package(),
         "versions": versions,
         "published": f"{REPOSITORY} {COMMIT}",
         "layer": LAYER,
@@ -67,7 +78,7 @@ def _facts(found: dict[str, Side], threads: int, work: Path) -> dict[str, Any]:
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    cases = [CASES[name] for name in options.cases]
+    cases: list[Case] = options.cases
     wanted = dict.fromkeys(run.side for case in cases for run in case.runs)
     try:
         found, missing = sides(wanted, options.published)
@@ -91,9 +102,15 @@ def main() -> None:
     print(page(record))
 
 
+def _case(name: str) -> Case:
+    if name not in CASES:
+        raise argparse.ArgumentTypeError(f"no case {name!r}: choose of {', '.join(CASES)}")
+    return CASES[name]
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.peers", description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("cases", nargs="*", type=_case, default=list(CASES.values()))
     parser.add_argument("--published", type=Path, help=f"a checkout of {REPOSITORY}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)

@@ -19,7 +19,13 @@ WEIGHTS = "model.safetensors"
 
 
 def write(folder: Path, cases: Iterable[Case]) -> None:
-    """The mid-size model of `job=efficiency` for both generations of transformers, and inputs."""
+    """The mid-size model of `job=efficiency` for both generations of transformers, and inputs.
+
+    What is there already stays: it follows from the same seed.
+    """
+    complete = folder / "complete"
+    if complete.exists():
+        return
     subject: Subject = instantiate(compose(["job=efficiency"]).job.model, _convert_="all")
     model, old = folder / "model", folder / "model_of_4"
     loaded = subject.load("sdpa")
@@ -34,6 +40,7 @@ def write(folder: Path, cases: Iterable[Case]) -> None:
     for case in cases:
         inputs = subject.inputs(case.visual, TEXT, case.samples)
         save_file(inputs, folder / f"inputs_{case.visual}.safetensors")
+    complete.touch()
 
 
 def config_of_4(config: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +49,12 @@ def config_of_4(config: dict[str, Any]) -> dict[str, Any]:
     rope = text.pop("rope_parameters")
     flat = {name: value for name, value in config.items() if name != "text_config"}
     vision = config["vision_config"]
-    return text | flat | {
-        "rope_theta": rope["rope_theta"],
-        "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
-        "vision_config": vision | {"in_chans": vision["in_channels"]},
-    }
+    return (
+        text
+        | flat
+        | {
+            "rope_theta": rope["rope_theta"],
+            "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
+            "vision_config": vision | {"in_chans": vision["in_channels"]},
+        }
+    )

@@ -20,9 +20,7 @@ class Ours:
         self._model: Any = AutoModelForImageTextToText.from_pretrained(
             folder / "model", attn_implementation="sdpa"
         ).eval()
-        self._policy = load_policy(
-            "ivc_prune", f"stages.select.layer={LAYER}", family="qwen2_5_vl"
-        )
+        self._policy = load_policy("ivc_prune", f"stages.select.layer={LAYER}", family="qwen2_5_vl")
 
     def answer(
         self, variant: str, inputs: dict[str, Tensor], clock: Clock, new_tokens: int

@@ -1,4 +1,4 @@
-"""What is compared: cases, and in each the runs that take turns. Needs the standard library only."""
+"""What is compared: cases, and in each the runs that take turns."""
 
 from __future__ import annotations
 

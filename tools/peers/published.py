@@ -20,14 +20,13 @@ from torch import Tensor
 from .plan import LAYER
 from .readings import Answer, Clock, serve
 
-
 SDPA_TOWER = " sdpa tower"
 """Ends a variant whose vision tower has transformers' own SDPA; it stays the same for the rest."""
 
 
 class Published:
     def __init__(self, folder: Path) -> None:
-        there = mock.patch.object(torch.cuda, "is_available", lambda: True)
+        there = mock.patch.object(torch.cuda, "is_available", return_value=True)
         with there, mock.patch.object(torch.version, "cuda", "12.4"):
             flash, sdpa = _load(folder, "flash_attention_2"), _load(folder, "sdpa")
         self._towers = {False: flash.visual, True: sdpa.visual}

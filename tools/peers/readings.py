@@ -95,7 +95,9 @@ def answer_all(side: Side, asked: dict[str, Any], inputs: dict[str, Tensor]) -> 
         clock = Clock()
         answer = side.answer(asked["variant"], batch, clock, asked["new_tokens"])
         end = _now()
-        spent = clock.spent() | {"total": [b - a for a, b in zip(clock.stamps[0], end, strict=True)]}
+        spent = clock.spent() | {
+            "total": [b - a for a, b in zip(clock.stamps[0], end, strict=True)]
+        }
         for part, values in spent.items():
             seconds[part] = [a + b for a, b in zip(seconds[part], values, strict=True)]
         answers += answer.ids

@@ -53,10 +53,10 @@ def measure(
     """As many rounds as are wanted, those of the journal among them.
 
     Every second round goes backwards, so that none always comes after the same. Before the first,
-    each run answers once, unread: caches are filled, kernels chosen.
+    each run that is timed answers once, unread: caches are filled, kernels chosen.
     """
     done = len(journal.of(case, do))
-    if done < rounds:
+    if done < rounds and do == "time":
         for run in runs:
             ask("time", case, run)
     for number in range(done, rounds):
