@@ -39,8 +39,7 @@ def _read(
 ) -> dict[str, list[dict[str, Any]]]:
     """Rounds of each case, by its name."""
     with ExitStack() as block:
-        start = partial(Process, **more)
-        processes = {name: block.enter_context(start(side)) for name, side in found.items()}
+        processes = {name: block.enter_context(Process(x, **more)) for name, x in found.items()}
         read = {}
         for case in cases:
             runs = [run for run in case.runs if run.side in found]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -139,8 +140,9 @@ class Process:
             "new_tokens": NEW_TOKENS,
         }
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended; the reply says how
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
         return self._reply()
 
     def _reply(self) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class Process:
         if not line:
             self._process.wait()
             said = self._log.read_text(errors="replace").strip()
-            raise RuntimeError(f"{' '.join(map(str, self._process.args))} ended:\n{said[-2000:]}")  # type: ignore[arg-type]
+            raise RuntimeError(f"the process of {self._log.stem} ended:\n{said[-2000:]}")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
@@ -163,7 +165,7 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         self._process.terminate()
-        self._process.wait()
+        self._process.communicate()
 
 
 Processes = Mapping[str, Process]
