@@ -111,10 +111,10 @@ def whole_command(mode: str, limit: int, other: str | None = None) -> Reading:
         other: the `ivcprune` of another checkout.
     """
     with tempfile.TemporaryDirectory() as folder:
-        started = [sys.executable, "-m", "ivcprune", f"sweep={mode}"]
+        is_other = mode == OTHER
         command = [
-            *([str(other)] if mode == OTHER else started),
-            *("--multirun", "experiment=demo"),
+            *([str(other)] if is_other else [sys.executable, "-m", "ivcprune"]),
+            *("--multirun", "experiment=demo", *([] if is_other else [f"sweep={mode}"])),
             *(f"data.limit={limit}", f"paths.output_dir={Path(folder) / 'out'}"),
         ]
         wall, before = time.perf_counter(), os.times()
