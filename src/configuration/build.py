@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .explain import explain
 from .hydra_app import COMPOSING, own_hydra
+from .policy_files import is_file_name, place_of
 from .settings import check_settings
 from .swaps import add_coordinates, named_by_swaps
 
@@ -86,12 +87,15 @@ def compose_policy(
     Raises:
         ValueError: unknown name, override or family, or a value that a component refuses.
     """
+    name, *search_path = place_of(name) if is_file_name(name) else (name,)
     settings = [f"policy={name}", *map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
     if ivc:
         settings.append("ivc=true")
     with COMPOSING:
+        if search_path:  # a file, which may change
+            return build_policy(compose(settings, search_path))
         return deepcopy(_composed_policy(tuple(settings)))
 
 
