@@ -67,6 +67,8 @@ def write(folder: Path, result: Result) -> Path | None:
         the policy's file; None where nothing was chosen.
     """
     run_dir = RunDirectory(folder)
+    for earlier in (folder / "policy").glob("*.yaml"):  # of an earlier choice for this target
+        earlier.unlink()
     file = None
     if result.chosen is not None:
         name = policy_name(result)
@@ -81,8 +83,8 @@ def write(folder: Path, result: Result) -> Path | None:
 def policy_name(result: Result) -> str:
     """Of the chosen policy and its file."""
     assert result.chosen is not None
-    method = result.chosen.candidate.method
-    return as_file_name(f"{method}_tuned_for_{result.model}_on_{result.data}".replace(" ", "_"))
+    parts = (result.chosen.candidate.method, result.target.file_name, result.model, result.data)
+    return as_file_name("_".join(parts).replace(" ", "_"))
 
 
 def policy_yaml(result: Result) -> str:

@@ -50,6 +50,15 @@ class Target:
         asked = ((self.kv, kv), (self.prefill, prefill))
         return all(most is None or share <= most + SLACK for most, share in asked)
 
+    @property
+    def asked(self) -> dict[str, float]:
+        """The costs that matter, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def file_name(self) -> str:
+        """For example "kv50_prefill70"."""
+        return "_".join(f"{name}{100 * value:g}" for name, value in self.asked.items())
+
     def __str__(self) -> str:
-        asked = {name: value for name, value in asdict(self).items() if value is not None}
-        return ", ".join(f"{name} {100 * value:g} %" for name, value in asked.items())
+        return ", ".join(f"{name} {100 * value:g} %" for name, value in self.asked.items())

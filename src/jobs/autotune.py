@@ -90,7 +90,7 @@ def run(
 
     What is found lies in a folder of its own for each question (model, data and all else but the
     candidates), sample by sample: the same command goes on where it was stopped, and other
-    candidates or another target compute what is new alone.
+    candidates or another target compute what is new alone. The results for a target lie below it.
 
     Args:
         cfg: the root configuration; `model`, `data`, `batch_size` and `sweep` say what runs.
@@ -110,12 +110,13 @@ def run(
     )
     with RunDirectory(question.folder).lock(0):
         result = _answer(cfg, question, budgets)
-        file = write(question.folder, result)
+        folder = question.folder / question.target.file_name
+        file = write(folder, result)
     _print(result)
-    log.info("results: %s", question.folder)
+    log.info("results: %s", folder)
     if file is None:
         raise ValueError(
-            f"{result.verdict} {question.folder / 'autotune.html'} has what each candidate costs: "
+            f"{result.verdict} {folder / 'autotune.html'} has what each candidate costs: "
             "raise job.target, or try other job.policies or job.layers"
         )
     print(f"use it: policy={file}")
