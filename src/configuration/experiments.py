@@ -45,10 +45,10 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     command = read(arguments)
     if command.only_shows or command.has_other_root:
         return [list(arguments)]
-    if (swept := with_policies_swept(command)) is not None:
-        return expand_experiment(swept)
     if (named := with_policy_files(command)) is not None:
         return expand_experiment(named)
+    if (swept := with_policies_swept(command)) is not None:
+        return expand_experiment(swept)
     names = [str(name) for name in _values(command, EXPERIMENT) if name is not None]
     if command.is_multirun and len(names) > 1:
         # In one command Hydra would see neither the lists of sweeps nor what each file sweeps over.

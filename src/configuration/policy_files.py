@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override, QuotedString
 
 from .command_line import CommandLine, values_of
 
@@ -54,16 +57,25 @@ def with_policy_files(command: CommandLine) -> list[str] | None:
     changed: dict[str | None, str] = {}
     places: list[str] = []
     for override in command.of(GROUP):
-        names = values_of(override, command.search_path)
+        names, is_list = _names_of(override, command.search_path)
         if not any(map(is_file_name, names)):
             continue
         told = [place_of(name) if is_file_name(name) else (str(name), "") for name in names]
         places += [place for _, place in told if place]
         values = ",".join(name for name, _ in told)
-        changed[override.input_line] = f"{override.get_key_element()}={values}"
+        value = f"[{values}]" if is_list else values
+        changed[override.input_line] = f"{override.get_key_element()}={value}"
     if not changed:
         return None
     return _searching(command, [changed.get(a, a) for a in command.arguments], places)
+
+
+def _names_of(override: Override, search_path: Sequence[str]) -> tuple[list[Any], bool]:
+    """The values of an override, and whether they are written as one list."""
+    if override.is_sweep_override() or not isinstance(override.value(), list):
+        return values_of(override, search_path), False
+    members: Any = override.value()
+    return [m.text if isinstance(m, QuotedString) else m for m in members], True
 
 
 def _searching(command: CommandLine, arguments: Sequence[str], places: Sequence[str]) -> list[str]:
