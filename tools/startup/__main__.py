@@ -118,7 +118,7 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     content = json.dumps({"facts": facts, "seconds": found}, indent=1)
     (given.output / "startup.json").write_text(content + "\n", encoding="utf-8")
-    (given.output / "README.md").write_text(page(found, facts), encoding="utf-8")
+    (given.output / "table.md").write_text(page(found, facts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def main() -> None:
         if name not in record["figures"]:
             record["figures"][name] = measure()
             path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (given.output / "README.md").write_text(page(record), encoding="utf-8")
+    (given.output / "table.md").write_text(page(record), encoding="utf-8")
     print(page(record))
 
 
