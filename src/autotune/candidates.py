@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..api import bind, layers_for
 from ..budget import average_share
-from ..configuration.build import build_policy, compose
+from ..configuration.build import build_policy, compose_with_policy
 from ..models.base import Family
 from ..models.loading import ModelSpec
 from ..models.registry import family_named
@@ -62,7 +62,7 @@ class Candidate:
     bound: BoundPolicy
     config: Mapping[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> str:
         code = code_of(targets_in(dict(self.config)), modules=())
         content = json.dumps([{**self.config, "name": ""}, code], sort_keys=True)
@@ -145,7 +145,7 @@ def drafts_of(
     """Every method at every layer, and what the model does not allow.
 
     Args:
-        methods: names of policies. One with several stages is tried at its own layers only.
+        methods: names of policies, or files. One of several stages is tried at its own layers.
         layers: 0-based; None = all where the method finds what it asks for.
 
     Raises:
@@ -154,11 +154,12 @@ def drafts_of(
     drafts: list[Draft] = []
     refused: list[Refusal] = []
     for method in dict.fromkeys(methods):
-        root = compose([f"policy={method}", f"family={spec.family}"])
+        config = compose_with_policy(method, [f"family={spec.family}"]).policy
+        name = str(config.name)
         try:
-            found = list(_at_layers(method, root.policy, layers, spec))
+            found = list(_at_layers(name, config, layers, spec))
         except ValueError as error:
-            refused.append(Refusal(method, str(error)))
+            refused.append(Refusal(name, str(error)))
             continue
         drafts += [one for one in found if isinstance(one, Draft)]
         refused += [one for one in found if isinstance(one, Refusal)]

@@ -41,6 +41,8 @@ class Target:
         Raises:
             ValueError: a cost that is not known, no share, or nothing at all.
         """
+        if not isinstance(given, Mapping):
+            raise ValueError(f"job.target is {given!r}: give a share by name, job.target.kv=0.5")
         for name in given:
             check_choice("job.target", name, [field.name for field in fields(cls)])
         return cls(**given)

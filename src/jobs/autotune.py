@@ -28,7 +28,7 @@ from ..autotune.page import COLUMNS, Result, cells_of, write
 from ..autotune.probe import probe
 from ..autotune.rows import REFERENCE, Findings
 from ..autotune.target import Target
-from ..checks import check_at_least, check_share
+from ..checks import check_each_at_least, check_share
 from ..configuration.build import (
     build_decoding,
     build_model_spec,
@@ -95,7 +95,7 @@ def run(
     Args:
         cfg: the root configuration; `model`, `data`, `batch_size` and `sweep` say what runs.
         target: see `Target`.
-        policies: names, with the published settings of the model's family.
+        policies: names or files, with the published settings of the model's family.
         output_dir: where the folder goes.
         layers: 0-based decoder layers; None = all where a method finds what it asks for.
         budgets: further average tokens to try.
@@ -134,10 +134,7 @@ def _question(
 ) -> Question:
     silence_libraries()
     cfg = of_subset(cfg, limit, subset_seed)
-    for budget in budgets:
-        check_share("job.budgets", budget)
-    if not policies:
-        raise ValueError("job.policies is empty: name at least one, for example [ivc_prune]")
+    _check_lists(policies, layers, budgets)
     settle_process(cfg)
     spec, decoding = build_model_spec(cfg), build_decoding(cfg)
     if decoding.do_sample:
@@ -146,7 +143,7 @@ def _question(
             "leave it out"
         )
     spec.check()
-    _check_layers(layers, spec)
+    _check_depth(layers, spec)
     drafts, refused = drafts_of(policies, layers, spec)
     drafts, missed = _reachable(drafts, target)
     trainer = build_trainer(cfg, [])
@@ -162,19 +159,29 @@ def _question(
     return Question(spec, data, decoding, device, target, drafts, [*refused, *missed], folder)
 
 
-def _check_layers(layers: Sequence[int] | None, spec: ModelSpec) -> None:
-    if layers is None:
-        return
-    if not layers:
-        raise ValueError("job.layers is empty: give at least one layer, or null for all")
+def _check_lists(
+    policies: Sequence[str], layers: Sequence[int] | None, budgets: Sequence[float]
+) -> None:
+    named = isinstance(policies, list | tuple) and all(isinstance(name, str) for name in policies)
+    if not named or not policies:
+        raise ValueError(
+            f"job.policies is {policies!r}: give a list of names, for example [ivc_prune]"
+        )
+    if layers is not None:
+        check_each_at_least("job.layers", layers, 0)
+    if not isinstance(budgets, list | tuple):
+        raise ValueError(f"job.budgets is {budgets!r}: give a list, for example [0.25, 0.33]")
+    for budget in budgets:
+        check_share("job.budgets", budget)
+
+
+def _check_depth(layers: Sequence[int] | None, spec: ModelSpec) -> None:
     depth = spec.config().get_text_config().num_hidden_layers
-    for layer in layers:
-        check_at_least("job.layers", layer, 0)
-        if layer >= depth:
-            raise ValueError(
-                f"job.layers has {layer}, but model {spec.name!r} has {depth} decoder layers: "
-                f"choose 0 to {depth - 1}"
-            )
+    if layers is not None and max(layers) >= depth:
+        raise ValueError(
+            f"job.layers has {max(layers)}, but model {spec.name!r} has {depth} decoder layers: "
+            f"choose 0 to {depth - 1}"
+        )
 
 
 def _reachable(drafts: Sequence[Draft], target: Target) -> tuple[list[Draft], list[Refusal]]:

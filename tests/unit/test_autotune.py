@@ -266,3 +266,5 @@ class TestFiles:
         assert loaded.stages["select"].layer == 2
         assert loaded.average_tokens == 0.5
         assert load_policy(str(file), "average_tokens=0.25").average_tokens == 0.25
+        (again,) = drafts(str(file), layers=[4])
+        assert again.label == f"{file.stem}, layer 4"
