@@ -11,10 +11,14 @@ import pytest
 import torch
 
 from ivcprune import load_policy, prune
-from ivcprune.autotune.comparison import Comparison
+from ivcprune.api import bind
+from ivcprune.autotune.comparison import UNPRUNED, VANILLA, Comparison
+from ivcprune.autotune.probe import probe
 from ivcprune.autotune.rows import FILE
 from ivcprune.configuration.build import build_model_spec, compose
+from ivcprune.efficiency.measure import count
 from ivcprune.jobs import autotune, predict
+from ivcprune.models.registry import family_named
 from ivcprune.runs.read import load_runs
 from ivcprune.selectors import RandomSelector
 from sweep_helpers import SIZES, command, write_pairs
@@ -143,6 +147,23 @@ def test_costs_are_measured(tuned: Any) -> None:
         assert one["layers"]["select"] / 6 < one["prefill"] < 1
         assert one["average_tokens"] == pytest.approx(0.5, abs=0.02)
         assert one["n"] == len(SIZES)
+
+
+@pytest.mark.parametrize("method", ["ivc_prune", "pdrop", "sparsevlm"])
+def test_the_prefill_is_what_the_counter_counts(method: str, prompts: list[str]) -> None:
+    """As `job=efficiency` has it: one through its limit; tokens that stages add count too."""
+    cfg = compose(["model=tiny", *prompts])
+    spec = build_model_spec(cfg)
+    data, model = autotune._data(cfg, spec), spec.load_model()
+    prefills, _ = probe(model, data)
+    inputs = data.collate([data.selected.with_format("arrow")[[1]].to_pylist()]).inputs
+    policy = load_policy(method, "average_tokens=0.5", family=spec.family)
+    counted = [count(model, inputs, p).language.total for p in (policy, VANILLA)]
+    with prune(model, policy) as run, torch.inference_mode():
+        model.generate(**inputs, max_new_tokens=1)
+    bound = bind(policy, family_named(spec.family), model.config)
+    spent = [prefills.measured(p, run.stats, 0) for p in (bound, UNPRUNED)]
+    assert spent[0] / spent[1] == pytest.approx(counted[0] / counted[1], rel=1e-9)
 
 
 def test_one_pass_finds_what_passes_apart_find(
