@@ -145,7 +145,8 @@ def load_policy(
     """A policy of `conf/policy/`, by name.
 
     Args:
-        name: file name without ending, for example "ivc_prune".
+        name: file name without ending, for example "ivc_prune"; or a file of your own in a folder
+            called `policy`, for example one that `job=autotune` wrote, with its ending `.yaml`.
         overrides: as on the command line, without the leading `policy.`, for example
             "stages.select.layer=3" or "average_tokens=0.25".
         family: apply this model family's published settings where they differ.

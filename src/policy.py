@@ -215,7 +215,7 @@ class PruningPolicy:
         spare: tuple[int, ...],
         cached: Sequence[int] | None,
     ) -> tuple[BoundStage, ...]:
-        shares = _shares_of_input(stages)
+        shares = shares_of_input(stages)
         if len(stages) > 1 and None in shares:
             missing = [s.name for s, share in zip(stages, shares, strict=True) if share is None]
             raise ValueError(
@@ -244,7 +244,7 @@ class BoundStage:
         return signals_of(self.selector)
 
 
-def _shares_of_input(stages: Sequence[BoundStage]) -> list[float | None]:
+def shares_of_input(stages: Sequence[BoundStage]) -> list[float | None]:
     """Share of the original tokens that each stage leaves; None where its budget is no share."""
     shares: list[float | None] = []
     left = 1.0

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .explain import explain
 from .hydra_app import COMPOSING, own_hydra
+from .policy_files import is_file_name, place_of
 from .settings import check_settings
 from .swaps import add_coordinates, named_by_swaps
 
@@ -86,13 +87,25 @@ def compose_policy(
     Raises:
         ValueError: unknown name, override or family, or a value that a component refuses.
     """
-    settings = [f"policy={name}", *map(_of_policy, overrides)]
+    settings = [*map(_of_policy, overrides)]
     if family is not None:
         settings.append(f"family={family}")
     if ivc:
         settings.append("ivc=true")
     with COMPOSING:
-        return deepcopy(_composed_policy(tuple(settings)))
+        if is_file_name(name):  # which may change
+            return build_policy(compose_with_policy(name, settings))
+        return deepcopy(_composed_policy((f"policy={name}", *settings)))
+
+
+def compose_with_policy(name: str, overrides: Sequence[str]) -> DictConfig:
+    """The root configuration with a policy, by its name or its file.
+
+    Raises:
+        ValueError: there is no such policy, or an override does not fit.
+    """
+    named, *search_path = place_of(name) if is_file_name(name) else (name,)
+    return compose([f"policy={named}", *overrides], search_path)
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from omegaconf.errors import ValidationError
 
 from .command_line import CommandLine, choices_of, read, values_of
 from .data_groups import data_groups
+from .policy_files import with_policy_files
 from .policy_lists import with_policies_swept
 from .sweep import AXES, Sweep, settings_of, sweeps_of
 
@@ -44,6 +45,8 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     command = read(arguments)
     if command.only_shows or command.has_other_root:
         return [list(arguments)]
+    if (named := with_policy_files(command)) is not None:
+        return expand_experiment(named)
     if (swept := with_policies_swept(command)) is not None:
         return expand_experiment(swept)
     names = [str(name) for name in _values(command, EXPERIMENT) if name is not None]

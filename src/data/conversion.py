@@ -22,7 +22,7 @@ from .prompts import CHOICE_TASKS
 from .sample import DEFAULTS, FEATURES
 from .structures import scalars_of, text_of
 from .texts import NoTextError, as_list, as_text, is_container, without_junk
-from .usable import check_storable, check_usable
+from .usable import check_answer, check_askable, check_storable
 
 MISSING: dict[str, frozenset[str]] = {
     "none": frozenset(),
@@ -57,6 +57,8 @@ class Layout(Protocol):
     def box_format(self) -> str: ...
     @property
     def video_folder(self) -> str | None: ...
+    @property
+    def labelled(self) -> bool: ...
     def has_sample(self, row: Row) -> bool: ...
 
 
@@ -142,15 +144,21 @@ class Converter:
             "task": task,
             "images": images,
             "question": self._unwritten(row, "question"),
-            "answers": self._answers(row, task, options),
-            "boxes": to_boxes(self._one(row, "box"), self.layout.box_format, size),
+            "answers": [],
+            "boxes": [],
             "width": size[0],
             "height": size[1],
             "choices": trim_choices(options),
             "hint": self._unwritten(row, "hint"),
             "video": file_in(self.layout.video_folder, video) if video else "",
         }
-        check_usable(sample, self.layout.columns, len(options))
+        if self.layout.labelled:
+            sample["answers"] = self._answers(row, task, options)
+            sample["boxes"] = to_boxes(self._one(row, "box"), self.layout.box_format, size)
+        check_askable(sample, self.layout.columns, scored=self.layout.labelled)
+        if self.layout.labelled:
+            check_answer(sample, len(options))
+        check_storable(sample)
         return sample
 
     def _options(self, row: Row) -> list[str]:

@@ -64,6 +64,8 @@ class TableSource(ABC):
         expected_rows: rows that the table must have, before `where`; None = not known.
         expected_samples: samples that it must give; None = not known.
         samples_certain: whether another number of samples is an error; else it is a warning.
+        labelled: answers and boxes are read, and a row without is an error row; else they are not
+            looked at, see `ivcprune.data.unlabelled`.
     """
 
     name: str
@@ -81,6 +83,7 @@ class TableSource(ABC):
     expected_rows: int | None = None
     expected_samples: int | None = None
     samples_certain: bool = True
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.columns) - set(ROLES)):

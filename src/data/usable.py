@@ -17,13 +17,13 @@ Row = Mapping[str, Any]
 _TYPES = {name: FEATURES.arrow_schema.field(name).type for name in FEATURES if name != "images"}
 
 
-def check_usable(sample: Row, columns: Container[str], n_options: int) -> None:
-    """Fails where no reply to a sample could be scored, or it would be asked without its image.
+def check_askable(sample: Row, columns: Container[str], *, scored: bool) -> None:
+    """Fails where a sample has no question, or would be asked without its image.
 
     Args:
         sample: a row of `FEATURES`, its images undecoded.
         columns: the roles that a column is named for.
-        n_options: letters that the options take, missing ones included.
+        scored: its reply will be, so that its task must be one that replies are scored for.
 
     Raises:
         ValueError: says what is missing or cannot be.
@@ -33,17 +33,24 @@ def check_usable(sample: Row, columns: Container[str], n_options: int) -> None:
     for role, holds in (("image", sample["images"]), ("video", sample["video"])):
         if role in columns and not holds:
             raise ValueError(f"the {role} is missing")
-    if "task" in columns and sample["task"] not in SCORERS:
+    if scored and "task" in columns and sample["task"] not in SCORERS:
         raise ValueError(f"the task is {sample['task']!r}: known are {sorted(SCORERS)}")
     if sample["boxes"] and not (sample["images"] or sample["video"]):
         raise ValueError("there is a box and no image")
     if sample["task"] in CHOICE_TASKS and "choices" in columns and not any(sample["choices"]):
         raise ValueError("there are no options")
-    _check_answer(sample, n_options)
-    check_storable(sample)
 
 
-def _check_answer(sample: Row, n_options: int) -> None:
+def check_answer(sample: Row, n_options: int) -> None:
+    """Fails where no reply to a sample could be scored.
+
+    Args:
+        sample: a row of `FEATURES`, its images undecoded.
+        n_options: letters that the options take, missing ones included.
+
+    Raises:
+        ValueError: says what is missing or cannot be.
+    """
     task, answers = sample["task"], sample["answers"]
     if task == "grounding":
         x1, y1, x2, y2 = sample["boxes"][0] if sample["boxes"] else (0, 0, 0, 0)

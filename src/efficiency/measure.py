@@ -85,7 +85,7 @@ def take_reading(
         torch.cuda.synchronize(model.device)
     with _pruning(model, policy), PrefillMarks(model, family_of_model(model), clock) as marks:
         start = clock.read()
-        _generate(model, inputs, new_tokens)
+        generate(model, inputs, new_tokens)
         end = clock.read()
     decoding = clock.between(marks.end, end)
     return Reading(
@@ -106,7 +106,7 @@ def bare_ms(model: Any, inputs: Mapping[str, Any], lengths: Sequence[int]) -> fl
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
     with shortened(model, family, lengths), PrefillMarks(model, family, clock) as marks:
-        _generate(model, inputs, 1)
+        generate(model, inputs, 1)
     return sum(marks.spent("language"))
 
 
@@ -114,13 +114,13 @@ def count(model: Any, inputs: Mapping[str, Any], policy: PruningPolicy) -> Count
     """Counts the FLOPs of a prefill, attention by SDPA: kernels of others cannot be counted."""
     family = family_of_model(model)
     with (
-        _countable(model),
+        countable(model),
         prune(model, policy) as run,
         recorded_lengths(family.layers(model)) as lengths,
         flop_counter() as counter,
         PrefillMarks(model, family, FlopClock(counter)) as marks,
     ):
-        _generate(model, inputs, 1)
+        generate(model, inputs, 1)
     assert run.stats is not None
     pruning = sum(marks.spent("pruning"), Flops())
     return Count(
@@ -175,14 +175,14 @@ def _pruning(model: Any, policy: PruningPolicy) -> AbstractContextManager[Pruner
     return prune(model, policy) if policy.stages else nullcontext()
 
 
-def _generate(model: Any, inputs: Mapping[str, Any], new_tokens: int) -> None:
+def generate(model: Any, inputs: Mapping[str, Any], new_tokens: int) -> None:
     exactly = Decoding(max_new_tokens=new_tokens, min_new_tokens=new_tokens)
     with exactly.of(model), torch.inference_mode():
         model.generate(**inputs)
 
 
 @contextmanager
-def _countable(model: Any) -> Iterator[None]:
+def countable(model: Any) -> Iterator[None]:
     """SDPA in place of FlashAttention's own package, whose kernels PyTorch does not see into."""
     own = model.config._attn_implementation
     if "flash" not in own:

@@ -50,7 +50,7 @@ def run(
     Raises:
         ValueError: a layer, the stage or anything in `cfg` does not fit; before weights are loaded.
     """
-    subset = _of_subset(cfg, limit, subset_seed)
+    subset = of_subset(cfg, limit, subset_seed)
     spec = build_model_spec(subset)
     spec.check()
     configs = _of_layers(subset, spec, layers, stage)
@@ -95,7 +95,7 @@ def question_key(cfg: DictConfig, fingerprint: str, stage: str) -> str:
     return run_key(question, fingerprint)
 
 
-def _of_subset(cfg: DictConfig, limit: int, subset_seed: int) -> DictConfig:
+def of_subset(cfg: DictConfig, limit: int, subset_seed: int) -> DictConfig:
     """The configuration with a subset chosen."""
     check_at_least("job.limit", limit, 1)
     check_at_least("job.subset_seed", subset_seed, 0)

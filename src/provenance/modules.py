@@ -81,8 +81,10 @@ def _import_statements(source: bytes) -> list[ast.Import | ast.ImportFrom]:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that are for type checkers alone."""
+    """All statements, and what holds some, but those that are for type checkers alone."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):  # holds none, and is most of a tree
+            continue
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
             for other in child.orelse:
                 yield other

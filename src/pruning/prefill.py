@@ -59,6 +59,7 @@ class Prefill:
         self._previous: LayerInput | None = None
         self._arguments = LayerArguments(family, given.embeddings.shape[1])
         self._kept_by_stage: dict[str, list[int]] = {}
+        self._added_by_stage: dict[str, list[int]] = {}
         self._again: RunningAgain | None = None
         if self._stages and policy.cache == "recomputed":
             self._again = RunningAgain(layers, self._caches, given.embeddings)
@@ -205,6 +206,7 @@ class Prefill:
             n_kept = self._whole.n_real(counts)
             insertion = Insertion.behind(tokens, added.valid, repack, n_kept)
             source = tokens.slot.gather(1, added.origin)
+            self._added_by_stage[stage.name] = self._whole.per_sample(n_added)
             copies = Copies(added.origin, added.valid, insertion.slots(max(n_kept)))
             hidden = insertion.join(hidden, added.states)
             slot = insertion.moved(tokens.sample[:, None], slot)
@@ -255,4 +257,5 @@ class Prefill:
             before=self._whole.tokens,
             after=self._tokens,
             cache_layers=self._caches.sizes(),
+            added_by_stage=self._added_by_stage,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -54,6 +54,7 @@ class PrefillStatistics:
             and of a later turn they count from its first new token; `kept_maps` has the grids.
         kept_by_stage: visual tokens that each stage kept, per sequence; what earlier stages added
             is among them, what it adds itself is not.
+        added_by_stage: tokens that each stage added itself, per sequence; none where it adds none.
         n_added: tokens that stages added and that are left after the last one, per sequence.
         n_text: other real tokens of each sequence.
     """
@@ -64,6 +65,7 @@ class PrefillStatistics:
     before: VisualTokens | None
     after: VisualTokens | None
     cache_layers: list[CacheLayerSize]
+    added_by_stage: dict[str, list[int]] = field(default_factory=dict)
 
     @cached_property
     def n_added(self) -> list[int]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-
-from jinja2 import Environment, StrictUndefined
 
 from . import formats
 from .comparison import Comparison
@@ -14,6 +11,7 @@ from .gallery import Exhibit, draw_gallery
 from .plots import Plot, draw_plots
 from .spread import SPREAD
 from .table import notes
+from .templates import rendered
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,8 @@ def render_page(
         gallery: how many samples are shown in pictures, for each comparison.
     """
     sections = [Section(c, draw_plots(c), draw_gallery(c, gallery), notes(c)) for c in comparisons]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
-    return environment.from_string(template).render(
+    return rendered(
+        "report.html.jinja",
         experiment=experiment,
         sections=sections,
         unfinished=unfinished,

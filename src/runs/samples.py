@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +15,11 @@ import pyarrow.parquet as pq
 from .fields import typed
 from .schema import SampleRow
 from .storage import replacing, writing
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
 
 SCHEMA = pa.schema(
     {
@@ -65,7 +70,7 @@ class SampleLog:
             # Unbuffered: what could not be written must not be tried again when the file is closed.
             self._file = path.open("ab", buffering=0)
 
-    def append(self, rows: Sequence[SampleRow]) -> None:
+    def append(self, rows: Sequence[DataclassInstance]) -> None:
         """Returns when the rows are on the disk; all of them, or after an error none.
 
         Raises:
@@ -97,7 +102,7 @@ def read_rows(paths: Iterable[Path]) -> list[SampleRow]:
     """
     rows: dict[str, SampleRow] = {}
     for path in paths:
-        for row in _read(path):
+        for row in read_lines(path, SampleRow):
             known = rows.get(row.sample_id)
             if known is None or known.error is not None:
                 rows[row.sample_id] = row
@@ -156,12 +161,20 @@ def read_table(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _read(path: Path) -> list[SampleRow]:
+def read_lines(path: Path, kind: type[T]) -> list[T]:
+    """The complete lines of a `SampleLog`.
+
+    Args:
+        kind: the dataclass of its rows.
+
+    Raises:
+        ValueError: a line is damaged.
+    """
     complete, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
     for number, line in enumerate(complete.splitlines(), start=1):
         try:
-            rows.append(typed(SampleRow, json.loads(line)))
+            rows.append(typed(kind, json.loads(line)))
         except ValueError as error:
             raise ValueError(
                 f"{path}, line {number} is damaged ({error}): delete the line and run the command "

@@ -30,7 +30,7 @@ def plot(metrics: Path, picture: Path) -> None:
             accuracy.plot(steps, [100 * value for value in values], marker=".", label=label)
     accuracy.set(xlabel="step", ylabel="validation accuracy (%)", ylim=(0, 103))
     accuracy.grid(alpha=0.3)
-    accuracy.legend(loc="center right")
+    figure.legend(loc="outside lower center", ncols=len(VALIDATED), fontsize=8)
     loss = accuracy.twinx()
     loss.plot(*_column(metrics, "train/loss"), color="grey", alpha=0.5, linewidth=0.8)
     loss.set(ylabel="training loss of answers (grey)")

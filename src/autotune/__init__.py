@@ -1,0 +1,1 @@
+"""Layer, budget and method for a target, chosen by agreement with the unpruned model."""
