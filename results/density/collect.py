@@ -1,4 +1,4 @@
-"""From the runs of `experiment=density` to metrics.json and the tables of the page beside this file.
+"""From the runs of `experiment=density` to metrics.json and the tables of the page beside it.
 
 python results/density/collect.py outputs/density
 """
