@@ -25,8 +25,8 @@ class DensityTopUp(VaryingTopUp):
     nothing of (NaN: no text, a single token) counts as one at the centre. `ramp_for` finds centre
     and width for a wanted average, from measures alone: no label is needed.
 
-    Cost: that of the measure; no device sync. Source: ours, after the paper's outlook (arXiv
-    2602.03060: dense text needs more tokens).
+    Cost: that of the measure; no device sync. Source: ours, after the paper's outlook (dense text
+    needs more tokens).
 
     Attributes:
         first: what is kept in any case; it counts.
