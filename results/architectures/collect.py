@@ -72,7 +72,7 @@ def cell_of(run: Run) -> Cell:
         run.model,
         run.data,
         run.policy,
-        run.config.policy.get("average_tokens"),
+        run.config["policy"].get("average_tokens"),
         1.0 if run.average_tokens is None else run.average_tokens,
         {row["sample_id"]: reached(row, run.data) for row in rows},
         {row["sample_id"]: (row["task"], row["category"]) for row in rows},
