@@ -23,7 +23,6 @@ HERE = Path(__file__).parent
 MODELS = {
     "tiny_text": "Qwen2.5-VL, M-RoPE",
     "tiny_llava_text": "LLaVA, 1-D, one square",
-    "tiny_internvl_text": "InternVL, 1-D, tiles and thumbnail",
 }
 DATA = {"scenes": "scenes", "scenes_read": "reading", "scenes_lookup": "look-up"}
 READING = "scenes_read"
@@ -182,7 +181,7 @@ def plot(cells: Sequence[Cell]) -> None:
             axis.grid(alpha=0.3)
             axis.set_yticks(range(len(names)), names)
     axes[0, 0].invert_yaxis()
-    axes[0, 0].legend(fontsize=8, loc="lower left")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     for axis in axes[-1]:
         axis.set_xlabel("score, %, with its 95 % interval")
     figure.savefig(HERE / "architectures.png", dpi=110)
