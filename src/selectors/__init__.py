@@ -8,12 +8,21 @@ from .combinators import Among, MatchCount, Per, TopUp, Union, Without
 from .controls import BorderSelector, FirstTokenSelector
 from .coordinates import IVCSelector, coordinate_scores
 from .dart import DARTSelector
+from .density import DensityTopUp, ramp_for
 from .divprune import DivPruneSelector
 from .dycoke import DyCokeSelector
 from .fastvid import FastVIDSelector
 from .feather import FeatherSelector, GridSelector
 from .foreground import RefineSelector, SeedSelector, similarity_received
 from .holov import HoloVSelector
+from .measures import (
+    EdgeDensity,
+    LayerAgreement,
+    Measure,
+    QueryEntropy,
+    ScoreSpread,
+    WeightedSum,
+)
 from .merging import MergeDropped
 from .patterns import AnnotatedSelector, CornersSelector, DiagonalSelector, WindowPatternSelector
 from .prumerge import PruMergeSelector
@@ -43,9 +52,11 @@ __all__ = [
     "CDPrunerSelector",
     "CornersSelector",
     "DARTSelector",
+    "DensityTopUp",
     "DiagonalSelector",
     "DivPruneSelector",
     "DyCokeSelector",
+    "EdgeDensity",
     "EvenMassSelector",
     "FastVIDSelector",
     "FastVSelector",
@@ -55,16 +66,20 @@ __all__ = [
     "GridSelector",
     "HoloVSelector",
     "IVCSelector",
+    "LayerAgreement",
     "MatchCount",
+    "Measure",
     "MergeDropped",
     "PDropSelector",
     "Per",
     "PruMergeSelector",
+    "QueryEntropy",
     "RandomSelector",
     "Ranked",
     "Recycle",
     "RefineSelector",
     "ScopeSelector",
+    "ScoreSpread",
     "SeedSelector",
     "Selection",
     "Selector",
@@ -80,6 +95,7 @@ __all__ = [
     "VScanSelector",
     "VisPrunerSelector",
     "VisionZipSelector",
+    "WeightedSum",
     "WindowFastVSelector",
     "WindowPatternSelector",
     "WithCoordinates",
@@ -87,6 +103,7 @@ __all__ = [
     "coordinate_scores",
     "decision",
     "mask_of",
+    "ramp_for",
     "signals_of",
     "similarity_received",
     "top",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
@@ -43,7 +44,65 @@ def mass_before(score: Tensor, block: Tensor, candidates: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class AdaptiveTopUp(Selector):
+class VaryingTopUp(Selector):
+    """All of `first`, then the best of `then`: as many as each row is found to need.
+
+    Attributes:
+        first: what is kept in any case; it counts.
+        then: the ranking that fills the rest; its own budget plays no part.
+        low, high: the fewest and the most tokens of a row, see `Budget.keep`.
+    """
+
+    first: Selector
+    then: Ranked
+    _: KW_ONLY
+    low: float | int = 0.25
+    high: float | int = 0.75
+    rounding: Rounding = "round"
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for bound in (self.low, self.high):
+            check_budget(self, bound, "original", self.rounding)
+        if isinstance(self.low, int) == isinstance(self.high, int) and self.low > self.high:
+            raise ValueError(
+                f"{name}.low is {self.low}, more than its high of {self.high}: swap them"
+            )
+        if not isinstance(self.then, Ranked):
+            raise TypeError(f"{name}.then is {type(self.then).__name__}: it must be a ranking")
+
+    @abstractmethod
+    def wanted(self, tokens: VisualTokens, low: Tensor, high: Tensor) -> Tensor:
+        """Tokens that each row needs, long `[R]`; what is beyond the bounds is cut to them.
+
+        Args:
+            tokens: without reservations.
+            low, high: the bounds as counts, long `[R]`.
+        """
+
+    def select(self, tokens: VisualTokens) -> Tensor:
+        whole = tokens.whole
+        first = mask_of(self.first, whole) & tokens.valid
+        candidates = whole.eligible & tokens.valid
+        low, high = (self._bound(whole, keep) for keep in (self.low, self.high))
+        k = self.wanted(whole, low, high).clamp(low, high).maximum(first.sum(dim=1))
+        open_ = first | candidates
+        if tokens.reserved is not None:
+            open_ = open_ & ~tokens.reserved
+            k = k - (tokens.reserved & tokens.valid).sum(dim=1)
+        return top(self.then.score(whole).masked_fill(first, torch.inf), open_, k)
+
+    @property
+    def leaves_room(self) -> bool:
+        return True
+
+    def _bound(self, tokens: VisualTokens, keep: float) -> Tensor:
+        bound = torch.tensor(counts(tokens, keep, "original", self.rounding), dtype=torch.long)
+        return bound.to(tokens.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class AdaptiveTopUp(VaryingTopUp):
     """All of `first`, then the best of `then`, as many as its scores are spread over.
 
     Formula: the fewest tokens of a row that hold the share `mass` of the row's total score, at
@@ -60,50 +119,17 @@ class AdaptiveTopUp(Selector):
         low, high: bounds, see `Budget.keep`.
     """
 
-    first: Selector
-    then: Ranked
     mass: float = 0.7
-    _: KW_ONLY
-    low: float | int = 0.25
-    high: float | int = 0.75
-    rounding: Rounding = "round"
 
     def __post_init__(self) -> None:
-        for bound in (self.low, self.high):
-            check_budget(self, bound, "original", self.rounding)
+        super().__post_init__()
         if not 0.0 < self.mass <= 1.0:
             raise ValueError(f"AdaptiveTopUp.mass is {self.mass}: it must be in (0, 1]")
-        if isinstance(self.low, int) == isinstance(self.high, int) and self.low > self.high:
-            raise ValueError(
-                f"AdaptiveTopUp.low is {self.low}, more than its high of {self.high}: swap them"
-            )
-        if not isinstance(self.then, Ranked):
-            raise TypeError(
-                f"AdaptiveTopUp.then is {type(self.then).__name__}: it must be a ranking"
-            )
 
-    def select(self, tokens: VisualTokens) -> Tensor:
-        whole = tokens.whole
-        first = mask_of(self.first, whole) & tokens.valid
-        candidates = whole.eligible & tokens.valid
-        score = self.then.score(whole)
-        whole_row = torch.zeros_like(tokens.block)
-        need = (mass_before(score, whole_row, candidates) < self.mass).sum(dim=1)
-        low, high = (self._bound(whole, keep) for keep in (self.low, self.high))
-        k = need.clamp(low, high).maximum(first.sum(dim=1))
-        open_ = first | candidates
-        if tokens.reserved is not None:
-            open_ = open_ & ~tokens.reserved
-            k = k - (tokens.reserved & tokens.valid).sum(dim=1)
-        return top(score.masked_fill(first, torch.inf), open_, k)
-
-    @property
-    def leaves_room(self) -> bool:
-        return True
-
-    def _bound(self, tokens: VisualTokens, keep: float) -> Tensor:
-        bound = torch.tensor(counts(tokens, keep, "original", self.rounding), dtype=torch.long)
-        return bound.to(tokens.device, non_blocking=True)
+    def wanted(self, tokens: VisualTokens, low: Tensor, high: Tensor) -> Tensor:
+        candidates = tokens.eligible & tokens.valid
+        before = mass_before(self.then.score(tokens), torch.zeros_like(tokens.block), candidates)
+        return (before < self.mass).sum(dim=1)
 
     def with_keep(self, keep: float) -> Selector:
         raise ValueError(

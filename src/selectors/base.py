@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from ..checks import check_choice, setting
-from ..tokens.signals import Signal
+from ..tokens.signals import Asking, Signal
 from ..tokens.visual import VisualTokens
 from .selection import Selection
 
@@ -29,14 +29,12 @@ _ROUNDERS: dict[str, Callable[[float], int]] = {
 
 
 @dataclass(frozen=True)
-class Selector(ABC):
+class Selector(Asking, ABC):
     """Decides which visual tokens stay.
 
     A selector is a value: frozen, comparable, without state, and pure tensor code over all rows of
     a batch at once. Subclasses name the signals they will ask for in `needs`.
     """
-
-    needs: ClassVar[frozenset[Signal]] = frozenset()
 
     @abstractmethod
     def select(self, tokens: VisualTokens) -> Tensor | Selection:
@@ -115,20 +113,25 @@ def mask_of(selector: Selector, tokens: VisualTokens) -> Tensor:
     return chosen
 
 
-def signals_of(selector: Selector) -> frozenset[Signal]:
-    """Signals that a selector or any selector inside it asks for."""
-    found = frozenset(selector.needs)
-    for child in children(selector):
+def signals_of(part: Asking) -> frozenset[Signal]:
+    """Signals that a selector, or anything inside it, asks for."""
+    found = frozenset(part.needs)
+    for child in _held(part):
         found |= signals_of(child)
     return found
 
 
 def children(selector: Selector) -> Iterator[Selector]:
     """Selectors held in the fields of a selector, directly or in a mapping."""
-    for item in fields(selector):
-        value = getattr(selector, item.name)
+    return (part for part in _held(selector) if isinstance(part, Selector))
+
+
+def _held(part: Asking) -> Iterator[Asking]:
+    """What asks for signals in the fields of a part, directly or in a mapping."""
+    for item in fields(cast(Any, part)):
+        value = getattr(part, item.name)
         members = value.values() if isinstance(value, dict) else (value,)
-        yield from (member for member in members if isinstance(member, Selector))
+        yield from (member for member in members if isinstance(member, Asking))
 
 
 def counts(

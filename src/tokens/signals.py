@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
@@ -63,6 +63,12 @@ FROM_VISION_TOWER = frozenset(
     }
 )
 """Signals that are recorded while the images are encoded."""
+
+
+class Asking:
+    """A part of a policy that asks a running model for signals; it names them in `needs`."""
+
+    needs: ClassVar[frozenset[Signal]] = frozenset()
 
 
 class Signals(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 from ...models.base import Family
 from ...models.registry import family_of
 from ...policy import BoundPolicy, BoundStage
-from ...selectors.adaptive import AdaptiveTopUp
+from ...selectors.adaptive import VaryingTopUp
 from ...selectors.base import Selector, children
 from ...selectors.merging import MergeDropped
 from ...selectors.patterns import AnnotatedSelector
@@ -119,9 +119,9 @@ def _check(bound: BoundPolicy, settings: Settings) -> None:
         raise ValueError(
             f"the policy {bound.name!r} keeps what is annotated, and requests are not: {INSTEAD}"
         )
-    if _first_of(stage.selector, (AdaptiveTopUp,)):
+    if _first_of(stage.selector, (VaryingTopUp,)):
         raise ValueError(
-            f"the policy {bound.name!r} decides how many tokens stay by their scores, and an "
+            f"the policy {bound.name!r} decides how many tokens stay by the picture, and an "
             f"engine must know the number before it runs: {INSTEAD}"
         )
 
