@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,31 +35,23 @@ LOW, HIGH, AVERAGE, LAYER = 0.35, 1.0, 0.5, 1
 
 @dataclass(frozen=True, eq=False)
 class Recording(Selector):
-    """Keeps everything and notes what a measure says."""
+    """Keeps everything and notes what each measure says."""
 
-    measure: Measure
-    notes: list[Tensor] = field(default_factory=list)
+    measures: dict[str, Measure]
+    notes: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
 
     def select(self, tokens: VisualTokens) -> Tensor:
-        self.notes.append(self.measure.of(tokens))
+        for name, measure in self.measures.items():
+            self.notes[name].append(measure.of(tokens))
         return tokens.valid
 
 
-def parts_of(name: str) -> dict[str, Measure]:
-    """The measures that a file of `conf/selector/measure` adds up."""
-    measure = instantiate(OmegaConf.load(MEASURES / f"{name}.yaml"), _convert_="all")
-    return dict(measure.parts) if isinstance(measure, WeightedSum) else {name: measure}
-
-
-def measured(recordings: dict[str, Recording], contents: list[str], n: int) -> None:
+def measured(recording: Recording, n: int) -> dict[str, Tensor]:
     """Each measure of n validation samples of each content; answers and boxes are not read."""
     model: Any = AutoModelForImageTextToText.from_pretrained(MODEL, dtype=torch.float32).eval()
     processor = ImageTextProcessor.from_pretrained(MODEL)
-    policies = [
-        PruningPolicy({"select": Stage(LAYER, recording)}, cache="from_stage")
-        for recording in recordings.values()
-    ]
-    for content in contents:
+    policy = PruningPolicy({"select": Stage(LAYER, recording)}, cache="from_stage")
+    for content in CONTENTS:
         samples = load_scenes("validation", 1200, 0, "outputs/cache", content)
         for sample in samples.select(range(n)):
             asked = ("locate " if sample["task"] == "grounding" else "") + sample["question"]
@@ -67,40 +60,51 @@ def measured(recordings: dict[str, Recording], contents: list[str], n: int) -> N
                 [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
             )
             inputs = processor(text=[prompt], images=[sample["images"]], return_tensors="pt")
-            for policy in policies:
-                with torch.no_grad(), prune(model, policy):
-                    model(**inputs)
+            with torch.no_grad(), prune(model, policy):
+                model(**inputs)
+    return {name: torch.cat(said) for name, said in recording.notes.items()}
+
+
+def solved(measure: Measure, values: dict[str, Tensor]) -> dict[str, Any]:
+    """Weights, where there are several parts, centre and width of one design."""
+    entry: dict[str, Any] = {}
+    total = next(iter(values.values()))
+    if isinstance(measure, WeightedSum):
+        relative = measure.weights.items()
+        entry["weights"] = {part: round(w / float(values[part].std()), 4) for part, w in relative}
+        weighted = [entry["weights"][part] * x for part, x in values.items()]
+        total = torch.stack(weighted).sum(dim=0)
+    ramp = ramp_for(total, LOW, HIGH, AVERAGE)
+    means = total.view(len(CONTENTS), -1).mean(dim=1).tolist()
+    by_content = dict(zip(CONTENTS, (round(x, 4) for x in means), strict=True))
+    return entry | {
+        "centre": round(ramp.centre, 4),
+        "width": round(ramp.width, 4),
+        "mean": by_content,
+    }
 
 
 def main() -> None:
     """Reads the measures once, then solves for each design's ramp."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     names = sorted(path.stem for path in MEASURES.glob("*.yaml"))
-    parts = {f"{name}.{part}": m for name in names for part, m in parts_of(name).items()}
-    recordings = {key: Recording(measure) for key, measure in parts.items()}
-    measured(recordings, list(CONTENTS), n)
+    loaded = [OmegaConf.load(MEASURES / f"{name}.yaml") for name in names]
+    designs = dict(zip(names, (instantiate(one, _convert_="all") for one in loaded), strict=True))
+    parts = {
+        (name, part): measure
+        for name, design in designs.items()
+        for part, measure in (
+            design.parts if isinstance(design, WeightedSum) else {name: design}
+        ).items()
+    }
+    said = measured(Recording({"/".join(key): m for key, m in parts.items()}), n)
     found: dict[str, Any] = {"low": LOW, "high": HIGH, "average": AVERAGE, "samples": n * 3}
-    for name in names:
-        values = {
-            key.partition(".")[2]: torch.cat(recording.notes)
-            for key, recording in recordings.items()
-            if key.partition(".")[0] == name
-        }
-        measure = instantiate(OmegaConf.load(MEASURES / f"{name}.yaml"), _convert_="all")
-        entry: dict[str, Any] = {}
-        total = next(iter(values.values()))
-        if isinstance(measure, WeightedSum):
-            entry["weights"] = {
-                part: round(measure.weights[part] / float(x.std()), 4) for part, x in values.items()
-            }
-            total = torch.stack([entry["weights"][p] * x for p, x in values.items()]).sum(dim=0)
-        ramp = ramp_for(total, LOW, HIGH, AVERAGE)
-        entry |= {"centre": round(ramp.centre, 4), "width": round(ramp.width, 4)}
-        by_content = total.view(len(CONTENTS), n).mean(dim=1).tolist()
-        entry["mean"] = dict(zip(CONTENTS, (round(x, 4) for x in by_content), strict=True))
-        found[name] = entry
-    (HERE / "calibration.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    for name, design in designs.items():
+        values = {part: said[f"{name}/{part}"] for at, part in parts if at == name}
+        found[name] = solved(design, values)
+    text = json.dumps(found, indent=1) + "\n"
+    (HERE / "calibration.json").write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
