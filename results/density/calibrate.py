@@ -1,6 +1,6 @@
 """Centre and width of each measure for an average of 50 %, from unlabelled validation samples.
 
-python results/density/calibrate.py SAMPLES_A_TASK LOW FILE, for example 200 0.35 calibration.json
+python results/density/calibrate.py [SAMPLES A TASK]   # writes calibration.json
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 MODEL = Path(ivcprune.assets.__file__).parent / "tiny_text"
 MEASURES = Path(ivcprune.conf.__file__).parent / "selector" / "measure"
 CONTENTS = ("scenes", "scenes_read", "scenes_lookup")
-HIGH, AVERAGE, LAYER = 1.0, 0.5, 1
+LOW, HIGH, AVERAGE, LAYER = 0.35, 1.0, 0.5, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def measured(recording: Recording, n: int) -> dict[str, Tensor]:
     return {name: torch.cat(said) for name, said in recording.notes.items()}
 
 
-def solved(measure: Measure, values: dict[str, Tensor], low: float) -> dict[str, Any]:
+def solved(measure: Measure, values: dict[str, Tensor]) -> dict[str, Any]:
     """Weights, where there are several parts, centre and width of one design."""
     entry: dict[str, Any] = {}
     total = next(iter(values.values()))
@@ -74,7 +74,7 @@ def solved(measure: Measure, values: dict[str, Tensor], low: float) -> dict[str,
         entry["weights"] = {part: round(w / float(values[part].std()), 4) for part, w in relative}
         weighted = [entry["weights"][part] * x for part, x in values.items()]
         total = torch.stack(weighted).sum(dim=0)
-    ramp = ramp_for(total, low, HIGH, AVERAGE)
+    ramp = ramp_for(total, LOW, HIGH, AVERAGE)
     means = total.view(len(CONTENTS), -1).mean(dim=1).tolist()
     by_content = dict(zip(CONTENTS, (round(x, 4) for x in means), strict=True))
     return entry | {
@@ -86,7 +86,7 @@ def solved(measure: Measure, values: dict[str, Tensor], low: float) -> dict[str,
 
 def main() -> None:
     """Reads the measures once, then solves for each design's ramp."""
-    n, low, target = int(sys.argv[1]), float(sys.argv[2]), HERE / sys.argv[3]
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     names = sorted(path.stem for path in MEASURES.glob("*.yaml"))
     loaded = [OmegaConf.load(MEASURES / f"{name}.yaml") for name in names]
     designs = dict(zip(names, (instantiate(one, _convert_="all") for one in loaded), strict=True))
@@ -98,12 +98,12 @@ def main() -> None:
         ).items()
     }
     said = measured(Recording({"/".join(key): m for key, m in parts.items()}), n)
-    found: dict[str, Any] = {"low": low, "high": HIGH, "average": AVERAGE, "samples": n * 3}
+    found: dict[str, Any] = {"low": LOW, "high": HIGH, "average": AVERAGE, "samples": n * 3}
     for name, design in designs.items():
         values = {part: said[f"{name}/{part}"] for at, part in parts if at == name}
-        found[name] = solved(design, values, low)
+        found[name] = solved(design, values)
     text = json.dumps(found, indent=1) + "\n"
-    target.write_text(text, encoding="utf-8")
+    (HERE / "calibration.json").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
-from ..configuration.waiting import SHARED
 from ..data.datamodule import PredictData
 from ..evaluation.progress import progress_bar
 from ..models.decoding import Decoding
@@ -34,31 +32,39 @@ class Question:
     """What is asked, checked before weights are loaded.
 
     Attributes:
-        folder: of what is found.
+        attention: how it is computed, see `ModelSpec.load_model`.
+        shared: whether all candidates go through the data together.
+        budgets: average tokens that are tried beside the largest within the target.
         refused: what is not tried.
+        folder: of what is found.
+        config: the whole configuration as YAML, which is noted there.
     """
 
     spec: ModelSpec
     data: PredictData
     decoding: Decoding
     device: torch.device
+    attention: str
+    shared: bool
     target: Target
+    budgets: Sequence[float]
     drafts: Sequence[Draft]
     refused: Sequence[Refusal]
     folder: Path
+    config: str
 
 
-def answer(cfg: DictConfig, question: Question, budgets: Sequence[float]) -> Result:
+def answer(question: Question) -> Result:
     """Loads the model, and compares."""
     begin = time.process_time()
-    RunDirectory(question.folder).write_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    RunDirectory(question.folder).write_text("config.yaml", question.config)
     findings = Findings(question.folder)
-    model: Any = question.spec.load_model(attention=cfg.attention, device=question.device)
+    model: Any = question.spec.load_model(attention=question.attention, device=question.device)
     prefills, sizes = probe(model, question.data)
     candidates: list[Candidate] = []
     refused = list(question.refused)
     for draft in question.drafts:
-        found = settled(draft, question.target, budgets, prefills, sizes)
+        found = settled(draft, question.target, question.budgets, prefills, sizes)
         if isinstance(found, Refusal):
             tell([found])
             refused.append(found)
@@ -73,10 +79,10 @@ def answer(cfg: DictConfig, question: Question, budgets: Sequence[float]) -> Res
         question.decoding,
         prefills,
         findings,
-        shared=cfg.sweep == SHARED,
+        shared=question.shared,
     )
     try:
-        _go_through(question.data, comparison, candidates, cfg.sweep == SHARED)
+        _go_through(question.data, comparison, candidates, question.shared)
     finally:
         findings.close()
     seconds = time.process_time() - begin

@@ -22,6 +22,7 @@ from ..configuration.build import (
     build_source,
     build_trainer,
 )
+from ..configuration.waiting import SHARED
 from ..data.datamodule import PredictData
 from ..data.prompts import QUESTION, check_prompts, for_benchmark
 from ..data.unlabelled import AS_IT_STANDS, Unlabelled
@@ -75,7 +76,7 @@ def run(
     cfg = of_subset(cfg, limit, subset_seed)
     question = _question(cfg, asked, policies, output_dir, layers, budgets)
     with RunDirectory(question.folder).lock(0):
-        result = answer(cfg, question, budgets)
+        result = answer(question)
         folder = question.folder / question.target.file_name
         file = write(folder, result)
     _print(result)
@@ -118,7 +119,20 @@ def _question(
         raise ValueError(nothing_left(target, [*refused, *missed]))
     data = _data(cfg, spec)
     folder = Path(output_dir).expanduser() / _key(cfg, spec)
-    return Question(spec, data, decoding, device, target, drafts, [*refused, *missed], folder)
+    return Question(
+        spec=spec,
+        data=data,
+        decoding=decoding,
+        device=device,
+        attention=cfg.attention,
+        shared=cfg.sweep == SHARED,
+        target=target,
+        budgets=budgets,
+        drafts=drafts,
+        refused=[*refused, *missed],
+        folder=folder,
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+    )
 
 
 def _check_lists(

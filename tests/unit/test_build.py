@@ -40,8 +40,12 @@ def test_every_model_is_built_under_its_own_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names_in("data"))
-def test_every_source_is_built_without_the_keys_that_choose_samples(name: str) -> None:
-    cfg = compose([f"data={name}", "data.limit=3", "data.subset_seed=1"])
+def test_every_source_is_built_without_the_keys_that_choose_samples(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.csv").write_text("image,prompt\n")
+    given = [f"data.path={tmp_path}/own.csv"] if name == "prompts" else []
+    cfg = compose([f"data={name}", "data.limit=3", "data.subset_seed=1", *given])
     assert build.build_source(cfg).name == name
 
 

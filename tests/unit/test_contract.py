@@ -20,9 +20,11 @@ from ivcprune.tokens import Signal
 FOLDER = Path(str(files("ivcprune.conf"))) / "selector"
 BY_FAMILY = {"ivc_prune", "ivc_prune_paper"}
 """Files that only name the one of the model's family, in `published/` or `printed/`."""
+PARTS = "measure"
+"""Folder of what `density` measures: no selectors."""
+FILES = [file for file in FOLDER.rglob("*.yaml") if file.parent.name != PARTS]
 SHIPPED = sorted(
-    {file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob("*.yaml")}
-    - BY_FAMILY
+    {file.relative_to(FOLDER).with_suffix("").as_posix() for file in FILES} - BY_FAMILY
 )
 
 

@@ -25,6 +25,7 @@ MAY_READ_CFG = {
     "runs/key.py",  # the key is of the configuration itself
     "runs/finished.py",  # as is the mark of a command that has nothing left to compute
     "evaluation/repeated.py",  # which it is looked up for, before anything is prepared
+    "autotune/candidates.py",  # a policy's own part of it, which the job varies and writes
     "report/loggers.py",  # a logger is given the configuration that the run has noted
     "report/wandb_logger.py",
 }

@@ -25,7 +25,7 @@ from .rounds import Journal, measure
 from .sides import COMMIT, REPOSITORY, Process, Processes, Side, sides
 from .summary import summary
 
-PEAK_ROUNDS = 3
+PEAK_ROUNDS = 2
 EACH_BLOCK_FOR_ITSELF = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 """glibc hands freed memory back at once, so that a peak is of what is in use; costs time."""
 

@@ -53,12 +53,12 @@ def measure(
     """As many rounds as are wanted, those of the journal among them.
 
     Every second round goes backwards, so that none always comes after the same. Before the first,
-    each run that is timed answers once, unread: caches are filled, kernels chosen.
+    each run answers once, unread: weights are read, caches filled, kernels chosen.
     """
     done = len(journal.of(case, do))
-    if done < rounds and do == "time":
+    if done < rounds:
         for run in runs:
-            ask("time", case, run)
+            ask(do, case, run)
     for number in range(done, rounds):
         ordered = runs if number % 2 == 0 else runs[::-1]
         journal.add(case, do, {run.name: ask(do, case, run) for run in ordered})

@@ -126,7 +126,7 @@ class Process:
         """A reading of a run.
 
         Args:
-            do: "time" or "peak".
+            do: "time" of all samples, or "peak" of one batch.
 
         Raises:
             RuntimeError: the process ended.
@@ -135,7 +135,7 @@ class Process:
             "do": do,
             "variant": run.variant,
             "batch": run.batch,
-            "samples": case.samples,
+            "samples": case.samples if do == "time" else run.batch,
             "visual": case.visual,
             "new_tokens": NEW_TOKENS,
         }
