@@ -197,9 +197,8 @@ def test_wrong_counts_are_told(monkeypatch):
 
 
 def _without_visual(init):
-    def lighter(self, *, n_visual, n_text, kept_by_stage, before, after, cache_layers):
-        own = {"n_text": n_text, "kept_by_stage": kept_by_stage, "before": before}
-        vars(self).update(own, after=after, cache_layers=cache_layers)
+    def lighter(self, *, n_visual, **own):
+        vars(self).update(own)
 
     return lighter
 
