@@ -8,6 +8,7 @@
 # hides all but the windows; 5.24.0 attends window by window without any mask.
 # Published codes of VLM methods pin such versions: at 9,216 patches (2,304 visual tokens) these
 # masks, and not the method, are most of the extra memory and a third of the time of a prefill.
+# Documented: not that we found.
 #
 # Output seen:
 #> 4.51.3: 4 calls; longest in a window block 2304, in the global one 2304; mask of a window block 2304 x 2304
