@@ -16,7 +16,8 @@ from ..evaluation.progress import progress_bar
 from ..models.decoding import Decoding
 from ..models.loading import ModelSpec
 from ..runs.directory import RunDirectory
-from .candidates import Candidate, Draft, Refusal, settled
+from .budgets import settled
+from .candidates import Candidate, Draft, Refusal
 from .choice import Interval, chosen_of, outcomes_of
 from .comparison import Comparison
 from .page import Result

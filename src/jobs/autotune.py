@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
 
-from ..autotune.candidates import Draft, Refusal, check_before_loading, drafts_of
+from ..autotune.budgets import check_before_loading
+from ..autotune.candidates import Draft, Refusal, drafts_of
 from ..autotune.page import COLUMNS, Result, cells_of, write
 from ..autotune.target import Target
 from ..autotune.tuning import Question, answer, nothing_left, tell

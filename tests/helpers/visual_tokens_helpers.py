@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
+from ivcprune.selectors import Ranked
 from ivcprune.testing import RecordedSample, recorded_tokens
 from ivcprune.tokens import VisualTokens
 
@@ -22,3 +26,14 @@ def tokens_of(
         values: `[H, S, D]`; random where not given.
     """
     return recorded_tokens([RecordedSample(grids, before, after, seed, values)], theta=theta)
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Ranked):
+    """Scores by the number of the token within its sample."""
+
+    keep: float | int = 0.5
+    scores: tuple[float, ...] = ()
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        return torch.tensor(self.scores)[tokens.ordinal]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,23 +16,11 @@ from ivcprune.selectors import (
     IVCSelector,
     Per,
     RandomSelector,
-    Ranked,
     TopUp,
 )
 from ivcprune.selectors.adaptive import mass_before
 from ivcprune.testing.tokens import widened
-from visual_tokens_helpers import tokens_of
-
-
-@dataclass(frozen=True, eq=False)
-class Given(Ranked):
-    """Scores by the number of the token within its sample."""
-
-    keep: float | int = 0.5
-    scores: tuple[float, ...] = ()
-
-    def score(self, tokens):
-        return torch.tensor(self.scores)[tokens.ordinal]
+from visual_tokens_helpers import Given, tokens_of
 
 
 def scores(n):

@@ -12,14 +12,8 @@ import torch
 
 from ivcprune.api import load_policy
 from ivcprune.autotune.agreement import divergence, mean_over_real, real_tokens
-from ivcprune.autotune.candidates import (
-    Candidate,
-    Draft,
-    Refusal,
-    check_before_loading,
-    drafts_of,
-    settled,
-)
+from ivcprune.autotune.budgets import check_before_loading, settled
+from ivcprune.autotune.candidates import Candidate, Draft, Refusal, drafts_of
 from ivcprune.autotune.choice import Interval, Outcome, chosen_of, outcomes_of
 from ivcprune.autotune.cost import Prefills
 from ivcprune.autotune.page import Result, cells_of, policy_name, write

@@ -19,7 +19,6 @@ from ivcprune.selectors import (
     Per,
     QueryEntropy,
     RandomSelector,
-    Ranked,
     RefineSelector,
     ScoreSpread,
     WeightedSum,
@@ -31,7 +30,7 @@ from ivcprune.selectors.density import ramp
 from ivcprune.testing import RecordedSample, check_selector, recorded_tokens
 from ivcprune.testing.tokens import thinned, widened
 from ivcprune.tokens.signals import Signal
-from visual_tokens_helpers import tokens_of
+from visual_tokens_helpers import Given, tokens_of
 
 MEASURES = (
     ScoreSpread(),
@@ -42,17 +41,6 @@ MEASURES = (
     LayerAgreement(),
     WeightedSum({"edges": EdgeDensity(), "words": QueryEntropy()}, {"edges": 2.0, "words": 1.0}),
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Given(Ranked):
-    """Scores by the number of the token within its sample."""
-
-    keep: float | int = 0.5
-    scores: tuple[float, ...] = ()
-
-    def score(self, tokens):
-        return torch.tensor(self.scores)[tokens.ordinal]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +68,7 @@ def density(value, centre=0.5, width=1.0, **bounds):
 def test_contrast_by_hand():
     """`aab / abb`: cell (0, 0) is as its two neighbours, (1, 1) differs from two of three."""
     found = contrast(tokens_of((2, 3)), states_of("aababb"))
-    assert found[0].tolist() == pytest.approx([0.0, 2 / 3, 0.5 * 0 + 0.5, 0.5, 2 / 3, 0.0])
+    assert found[0].tolist() == pytest.approx([0.0, 2 / 3, 0.5, 0.5, 2 / 3, 0.0])
 
 
 def test_neighbours_end_at_the_edge_of_their_grid_and_of_their_picture():
