@@ -1,4 +1,4 @@
-"""Centre and width of each measure for an average of 50 %, from unlabelled validation samples.
+"""Centre and width of each design for its average, from unlabelled validation samples.
 
 python results/density/calibrate.py [SAMPLES A TASK]   # writes calibration.json
 """
@@ -30,7 +30,27 @@ HERE = Path(__file__).parent
 MODEL = Path(ivcprune.assets.__file__).parent / "tiny_text"
 MEASURES = Path(ivcprune.conf.__file__).parent / "selector" / "measure"
 CONTENTS = ("scenes", "scenes_read", "scenes_lookup")
-LOW, HIGH, AVERAGE, LAYER = 0.35, 1.0, 0.5, 1
+HIGH, LAYER = 1.0, 1
+
+
+@dataclass(frozen=True)
+class Design:
+    """A measure with the bounds and the average of its budget, and the width of its ramp.
+
+    Attributes:
+        spread: the width in standard deviations of the measure.
+    """
+
+    measure: str
+    low: float = 0.35
+    average: float = 0.5
+    spread: float = 2.0
+
+
+DESIGNS = {path.stem: Design(path.stem) for path in sorted(MEASURES.glob("*.yaml"))} | {
+    "asked_edges_floor": Design("asked_edges", low=0.42, spread=3.0),
+    "asked_edges_floor_quarter": Design("asked_edges", low=0.21, average=0.25, spread=3.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +85,16 @@ def measured(recording: Recording, n: int) -> dict[str, Tensor]:
     return {name: torch.cat(said) for name, said in recording.notes.items()}
 
 
-def solved(measure: Measure, values: dict[str, Tensor]) -> dict[str, Any]:
-    """Weights, where there are several parts, centre and width of one design."""
-    entry: dict[str, Any] = {}
+def solved(design: Design, measure: Measure, values: dict[str, Tensor]) -> dict[str, Any]:
+    """Bounds, weights where there are several parts, centre and width of one design."""
+    entry: dict[str, Any] = {"low": design.low, "high": HIGH, "average": design.average}
     total = next(iter(values.values()))
     if isinstance(measure, WeightedSum):
         relative = measure.weights.items()
         entry["weights"] = {part: round(w / float(values[part].std()), 4) for part, w in relative}
         weighted = [entry["weights"][part] * x for part, x in values.items()]
         total = torch.stack(weighted).sum(dim=0)
-    ramp = ramp_for(total, LOW, HIGH, AVERAGE)
+    ramp = ramp_for(total, design.low, HIGH, design.average, design.spread)
     means = total.view(len(CONTENTS), -1).mean(dim=1).tolist()
     by_content = dict(zip(CONTENTS, (round(x, 4) for x in means), strict=True))
     return entry | {
@@ -86,22 +106,23 @@ def solved(measure: Measure, values: dict[str, Tensor]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads the measures once, then solves for each design's ramp."""
+    torch.set_num_threads(1)  # more would only wait for each other in so small a model
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    names = sorted(path.stem for path in MEASURES.glob("*.yaml"))
+    names = sorted({design.measure for design in DESIGNS.values()})
     loaded = [OmegaConf.load(MEASURES / f"{name}.yaml") for name in names]
-    designs = dict(zip(names, (instantiate(one, _convert_="all") for one in loaded), strict=True))
+    measures = dict(zip(names, (instantiate(one, _convert_="all") for one in loaded), strict=True))
     parts = {
         (name, part): measure
-        for name, design in designs.items()
+        for name, whole in measures.items()
         for part, measure in (
-            design.parts if isinstance(design, WeightedSum) else {name: design}
+            whole.parts if isinstance(whole, WeightedSum) else {name: whole}
         ).items()
     }
     said = measured(Recording({"/".join(key): m for key, m in parts.items()}), n)
-    found: dict[str, Any] = {"low": LOW, "high": HIGH, "average": AVERAGE, "samples": n * 3}
-    for name, design in designs.items():
-        values = {part: said[f"{name}/{part}"] for at, part in parts if at == name}
-        found[name] = solved(design, values)
+    found: dict[str, Any] = {"samples": n * len(CONTENTS)}
+    for name, design in DESIGNS.items():
+        values = {part: said[f"{at}/{part}"] for at, part in parts if at == design.measure}
+        found[name] = solved(design, measures[design.measure], values)
     text = json.dumps(found, indent=1) + "\n"
     (HERE / "calibration.json").write_text(text, encoding="utf-8")
     print(text)

@@ -1,6 +1,6 @@
-"""From the runs of `experiment=density` to metrics.json and the tables of the page beside it.
+"""From runs to metrics*.json and the tables of the page beside them, of each folder that is given.
 
-python results/density/collect.py outputs/density
+python results/density/collect.py outputs/density outputs/density_fresh
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ivcprune.metrics.strings import strings_in_order
 from ivcprune.report.paired import mean_difference
 
 HERE = Path(__file__).parent
-FIXED = "ivc_prune"
+FIXED, QUARTER = "ivc_prune", "_quarter"
 CONTENTS = ("scenes", "scenes_read", "scenes_lookup")
 READ = {"all": None, "sparse": "sparse", "medium": "medium", "dense": "dense"}
 DRAWS, SEED = 4000, 0
@@ -117,27 +117,46 @@ def table(found: dict[str, Any], columns: dict[str, str], *, tokens: bool) -> st
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Reads the runs; writes metrics.json and the two tables of README.md."""
-    folders = [path.parent for path in sorted(Path(sys.argv[1]).glob("*/metrics.json"))]
+def fixed_for(policy: str) -> str:
+    """The fixed share that a policy is compared with."""
+    return FIXED + QUARTER if policy.endswith(QUARTER) else FIXED
+
+
+def compared(folder: Path) -> dict[str, Any]:
+    """All policies of an experiment, by name."""
     runs: dict[str, dict[str, pd.DataFrame]] = {}
-    for policy, data, rows in map(read, folders):
+    for policy, data, rows in map(read, [p.parent for p in sorted(folder.glob("*/metrics.json"))]):
         runs.setdefault(policy, {})[data] = rows
-    missing = [name for name, of in runs.items() if set(of) != set(CONTENTS)]
-    if missing or FIXED not in runs:
-        raise ValueError(f"runs are missing of {missing or FIXED}: finish the experiment first")
-    found = {name: entry(of, runs[FIXED]) for name, of in runs.items()}
-    text = json.dumps(found, indent=1, sort_keys=True) + "\n"
-    (HERE / "metrics.json").write_text(text, encoding="utf-8")
+    missing = {name for name, of in runs.items() if set(of) != set(CONTENTS)}
+    missing |= {fixed_for(name) for name in runs or [FIXED]} - set(runs)
+    if missing:
+        raise ValueError(f"{folder}: runs of {sorted(missing)} are missing: finish the experiment")
+    return {name: entry(of, runs[fixed_for(name)]) for name, of in runs.items()}
+
+
+def written(page: str, mark: str, body: str) -> str:
+    """The page with another text between two marks."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    if begin not in page:
+        raise ValueError(f"README.md has no {begin}: there is no place for this experiment")
+    return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{body}\n{end}", page, flags=re.S)
+
+
+def main() -> None:
+    """Reads the runs; writes the figures, and the two tables of each experiment in README.md."""
     tasks = {"read_all": "Strings read", "lookup": "Looking up", "grounding": "Grounding",
              "vqa": "Questions"}  # fmt: skip
     densities = {f"read_{name}": f"Read, {name}" for name in list(READ)[1:]} | dict(
         list(tasks.items())[1:]
     )
     page = (HERE / "README.md").read_text("utf-8")
-    for mark, columns, tokens in (("scores", tasks, False), ("tokens", densities, True)):
-        body = f"<!-- {mark} -->\n{table(found, columns, tokens=tokens)}\n<!-- /{mark} -->"
-        page = re.sub(f"<!-- {mark} -->.*<!-- /{mark} -->", lambda _, b=body: b, page, flags=re.S)
+    for folder in map(Path, sys.argv[1:]):
+        found = compared(folder)
+        kind = folder.name.removeprefix("density")
+        text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+        (HERE / f"metrics{kind}.json").write_text(text, encoding="utf-8")
+        page = written(page, f"scores{kind}", table(found, tasks, tokens=False))
+        page = written(page, f"tokens{kind}", table(found, densities, tokens=True))
     (HERE / "README.md").write_text(page, encoding="utf-8")
     print(page)
 
