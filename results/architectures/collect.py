@@ -23,12 +23,15 @@ HERE = Path(__file__).parent
 MODELS = {
     "tiny_text": "Qwen2.5-VL, M-RoPE",
     "tiny_llava_text": "LLaVA, 1-D, one square",
+    "tiny_internvl_text": "InternVL, 1-D, tiles",
 }
 DATA = {"scenes": "scenes", "scenes_read": "reading", "scenes_lookup": "look-up"}
 READING = "scenes_read"
 CONTROLS = ("foreground_only", "foreground_random", "foreground_first_token", "foreground_border")
-COUNTED = {"tiny_llava_text": "ivc_prune_10"}
+COUNTED = {"tiny_llava_text": "ivc_prune_10", "tiny_internvl_text": "ivc_prune_10"}
 """Models on which another policy has as many coordinates as the controls have tokens instead."""
+TILES = "ivc_prune_tiles_random"
+"""The control of what is published for tiles, to be compared with that."""
 SHARES = (0.5, 0.25)
 
 Strata = dict[tuple[str, str], dict[str, float]]
@@ -120,10 +123,10 @@ def control_table(cells: Sequence[Cell]) -> Iterable[str]:
     by_key = {cell.key: cell for cell in cells}
     yield "| coordinates less | share | model | " + " | ".join(DATA.values()) + " |"
     yield "|---|--:|---|" + "--:|" * len(DATA)
-    for name in CONTROLS:
+    for name in (*CONTROLS, TILES):
         for asked in SHARES:
             for model in MODELS:
-                ours = COUNTED.get(model, "ivc_prune")
+                ours = "ivc_prune" if name == TILES else COUNTED.get(model, "ivc_prune")
                 pairs = [
                     (
                         by_key.get((model, d, ours, asked)),
@@ -160,7 +163,12 @@ def as_json(cell: Cell, vanilla: Cell) -> dict[str, object]:
 def plot(cells: Sequence[Cell]) -> None:
     """Score by policy, a panel for each model and kind of question."""
     figure, axes = plt.subplots(
-        len(MODELS), len(DATA), figsize=(11, 10), sharex="col", sharey=True, layout="constrained"
+        len(MODELS),
+        len(DATA),
+        figsize=(11, 5 * len(MODELS)),
+        sharex="col",
+        sharey=True,
+        layout="constrained",
     )
     names = list(dict.fromkeys(cell.policy for cell in cells if cell.policy != VANILLA))
     for line, model in zip(axes, MODELS, strict=True):
