@@ -224,11 +224,19 @@ class Per(Around):
 
 @dataclass(frozen=True)
 class MatchCount(Selector):
-    """The best of `selector`'s ranking, as many in each row as `like` keeps there."""
+    """The best of `selector`'s ranking, as many in each row as `like` keeps there.
+
+    Attributes:
+        anywhere: from all tokens, not only from those that a ranking may take: the control of
+            coordinates within `Among`, which do not heed it.
+    """
 
     selector: Ranked
     like: Selector
+    _: KW_ONLY
+    anywhere: bool = False
 
     def select(self, tokens: VisualTokens) -> Tensor:
         k = (mask_of(self.like, tokens) & tokens.valid).sum(dim=1)
-        return top(self.selector.score(tokens), tokens.eligible & tokens.valid, k)
+        allowed = tokens.valid if self.anywhere else tokens.eligible & tokens.valid
+        return top(self.selector.score(tokens), allowed, k)
