@@ -50,6 +50,8 @@ class Design:
 DESIGNS = {path.stem: Design(path.stem) for path in sorted(MEASURES.glob("*.yaml"))} | {
     "asked_edges_floor": Design("asked_edges", low=0.42, spread=3.0),
     "asked_edges_floor_quarter": Design("asked_edges", low=0.21, average=0.25, spread=3.0),
+    "dense_text": Design("dense_text", low=0.46, spread=1.0),
+    "dense_text_quarter": Design("dense_text", low=0.23, average=0.25, spread=1.0),
 }
 
 
