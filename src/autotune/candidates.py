@@ -135,13 +135,14 @@ class Draft:
 
 
 def drafts_of(
-    methods: Sequence[str], layers: Sequence[int] | None, spec: ModelSpec
+    methods: Sequence[str], layers: Sequence[int] | None, spec: ModelSpec, ivc: bool = False
 ) -> tuple[list[Draft], list[Refusal]]:
     """Every method at every layer, and what the model does not allow.
 
     Args:
         methods: names of policies, or files. One of several stages is tried at its own layers.
         layers: 0-based; None = all where the method finds what it asks for.
+        ivc: add the implicit visual coordinates to each, see `PruningPolicy.ivc`.
 
     Raises:
         ValueError: there is no policy of that name.
@@ -149,7 +150,8 @@ def drafts_of(
     drafts: list[Draft] = []
     refused: list[Refusal] = []
     for method in dict.fromkeys(methods):
-        config = compose_with_policy(method, [f"family={spec.family}"]).policy
+        settings = [f"family={spec.family}", *(["ivc=true"] if ivc else [])]
+        config = compose_with_policy(method, settings).policy
         name = str(config.name)
         try:
             found = list(_at_layers(name, config, layers, spec))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.sample import Sample
 from ..runs.samples import SampleLog, read_lines
 
 REFERENCE = "none"
@@ -23,6 +26,7 @@ class Agreement:
         tokens: of that answer.
         same: whether the candidate's likeliest tokens are that answer.
         answer: of the unpruned model; "" in rows of candidates.
+        asked: see `digest_of`.
         average_tokens: visual tokens in the caches, as a share.
         kv_bytes: keys and values right after the prefill.
         flops, whole_flops: of the decoder layers in the prefill, and without pruning.
@@ -40,6 +44,17 @@ class Agreement:
     flops: float
     whole_flops: float
     answer: str = ""
+    asked: str = ""
+
+
+def digest_of(sample: Sample) -> str:
+    """Changes with all that a model is asked: prompts and pictures may be edited in their place."""
+    texts = [sample.task, sample.question, sample.hint, sample.choices]
+    digest = hashlib.sha256(json.dumps(texts).encode())
+    for image in sample.images:
+        digest.update(f"{image.mode}{image.size}".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()[:12]
 
 
 class Findings:
@@ -54,6 +69,7 @@ class Findings:
         """
         path = folder / FILE
         self._rows: dict[tuple[str, str], Agreement] = {}
+        self._candidates: set[str] = set()
         if path.exists():
             self._remember(read_lines(path, Agreement))
         self._log = SampleLog(path)
@@ -64,7 +80,15 @@ class Findings:
         self._remember(rows)
 
     def _remember(self, rows: Iterable[Agreement]) -> None:
-        self._rows |= {(row.candidate, row.sample_id): row for row in rows}
+        for row in rows:
+            self._rows[row.candidate, row.sample_id] = row
+            self._candidates.add(row.candidate)
+
+    def forget_other(self, sample_id: str, asked: str) -> None:
+        """Drops what was found when another prompt or picture had this id; see `digest_of`."""
+        for key in [(candidate, sample_id) for candidate in self._candidates]:
+            if key in self._rows and self._rows[key].asked != asked:
+                del self._rows[key]
 
     def lacks(self, candidate: str, sample_id: str) -> bool:
         return (candidate, sample_id) not in self._rows

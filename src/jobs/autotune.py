@@ -60,7 +60,7 @@ def run(
     candidates or another target compute what is new alone. The results for a target lie below it.
 
     Args:
-        cfg: the root configuration; `model`, `data`, `batch_size` and `sweep` say what runs.
+        cfg: the root configuration; `model`, `data`, `ivc`, `batch_size` and `sweep` say what runs.
         target: see `Target`.
         policies: names or files, with the published settings of the model's family.
         output_dir: where the folder goes.
@@ -108,7 +108,7 @@ def _question(
         )
     spec.check()
     _check_depth(layers, spec)
-    drafts, refused = drafts_of(policies, layers, spec)
+    drafts, refused = drafts_of(policies, layers, spec, cfg.ivc)
     drafts, missed = _reachable(drafts, target)
     trainer = build_trainer(cfg, [])
     if trainer.world_size > 1:

@@ -29,13 +29,13 @@ def _tally(samples: Sequence[ScoredSample]) -> Counts:
     for sample in samples:
         if sample.score is None:
             continue
-        wanted = normalise(sample.answers[0]) if sample.answers else ""
-        said = normalise(sample.parsed)
-        strings, characters = wanted.split(), wanted.replace(" ", "")
-        edits = levenshtein(said.replace(" ", ""), characters)
+        wanted = normalise(sample.answers[0]).split() if sample.answers else []
+        said = normalise(sample.parsed).split()  # by spaces or line breaks
+        characters = "".join(wanted)
+        edits = levenshtein("".join(said), characters)
         for name, count in (
-            ("strings", len(strings)),
-            ("strings_right", strings_in_order(said.split(), strings)),
+            ("strings", len(wanted)),
+            ("strings_right", strings_in_order(said, wanted)),
             ("characters", len(characters)),
             ("characters_right", max(0, len(characters) - edits)),
             ("pages", 1),

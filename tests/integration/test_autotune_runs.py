@@ -200,6 +200,28 @@ def test_what_is_found_is_not_computed_again(
     assert len(file.read_text().splitlines()) == len(rows) + 2 * len(SIZES)  # and the reference
 
 
+def test_an_edited_prompt_is_asked_anew_and_the_others_are_not(
+    prompts: list[str], tmp_path: Path
+) -> None:
+    """Same command, same file, same ids: rows of the old prompt must not stand for the new one."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_pairs(data)
+    file = data / "pairs.jsonl"
+    asked = [*prompts, f"data.path={file}"]
+    options: dict[str, Any] = {"policies": ["ivc_prune"], "layers": [1]}
+    _, before = run(asked, "tiny", tmp_path / "out", **options)
+    first, *others = file.read_text().splitlines()
+    changed = json.dumps(json.loads(first) | {"question": "how many objects are there ?"})
+    file.write_text("\n".join([changed, *others]))
+    result, after = run(asked, "tiny", tmp_path / "out", **options)
+    differ = {sample for (key, sample), row in after.items() if row != before[key, sample]}
+    assert differ == {"000000"}
+    (one,) = result["candidates"]
+    kls = [row["kl"] for (key, _), row in after.items() if key == one["key"]]
+    assert one["kl"]["value"] == pytest.approx(sum(kls) / len(kls))
+
+
 def test_a_candidate_that_fails_is_named_and_leaves_the_others_going(
     prompts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from ivcprune.autotune.candidates import Candidate, Draft, Refusal, drafts_of
 from ivcprune.autotune.choice import Interval, Outcome, chosen_of, outcomes_of
 from ivcprune.autotune.cost import Prefills
 from ivcprune.autotune.page import Result, cells_of, policy_name, write
-from ivcprune.autotune.rows import FILE, Agreement, Findings
+from ivcprune.autotune.rows import FILE, Agreement, Findings, digest_of
 from ivcprune.autotune.target import Target
 from ivcprune.configuration.build import build_model_spec, compose
+from ivcprune.data.sample import Sample
 from ivcprune.efficiency.layer_flops import LayerFlops
 from ivcprune.report.formats import DASH
+from ivcprune.testing.inputs import picture
 
 SPEC = build_model_spec(compose(["model=tiny"]))
 LINEAR = Prefills([LayerFlops(linear=1.0, square=0.0)] * 6)
@@ -71,6 +74,17 @@ class TestCandidates:
         assert reasons["none"] == "it prunes nothing"
         with pytest.raises(ValueError, match="policy=fast_v does not exist: did you mean 'fastv'"):
             drafts("fast_v")
+
+    def test_coordinates_are_added_to_every_candidate(self) -> None:
+        found, refused = drafts_of(["fastv", "divprune", "ivc_only"], [2], SPEC, ivc=True)
+        labels = ["fastv + IVC, layer 2", "divprune + IVC, layer 2"]
+        assert [draft.label for draft in found] == labels
+        assert [one.label for one in refused] == ["ivc_only + IVC"]
+        (plain,) = drafts("fastv", layers=[2])
+        one, other = (draft.candidate(0.5) for draft in (found[0], plain))
+        assert one.policy.ivc
+        assert one.config["ivc"] is True
+        assert one.key != other.key
 
     def test_a_layer_too_late_for_the_caches_is_told_with_the_nearest_share(self) -> None:
         (late,) = drafts("fastv", layers=[3])
@@ -224,6 +238,33 @@ class TestFiles:
         rows = Findings(tmp_path).of(["a", "b"], ["3", "1", "4"])
         assert [one.kl for one in rows["a"]] == [0.25, 0.5]
         assert rows["b"] == []
+
+    def test_what_was_found_of_another_prompt_or_picture_is_forgotten(self, tmp_path: Path) -> None:
+        image = picture(32, 24)
+        samples = [
+            Sample("1", "vqa", [image], "what is it"),
+            Sample("1", "vqa", [image], "what colour is it"),
+            Sample("1", "vqa", [image.rotate(180)], "what is it"),
+            Sample("1", "vqa", [image, image], "what is it"),
+        ]
+        digests = [digest_of(sample) for sample in samples]
+        assert len(set(digests)) == 4
+        assert digest_of(Sample("2", "vqa", [image.copy()], "what is it")) == digests[0]
+        findings = Findings(tmp_path)
+        findings.add([replace(row(key, "1", 0.5), asked=digests[0]) for key in ("none", "a")])
+        findings.forget_other("1", digests[0])
+        assert not findings.lacks("a", "1")
+        findings.forget_other("1", digests[1])
+        assert findings.lacks("a", "1")
+        findings.add([replace(row("a", "1", 0.25), asked=digests[1])])
+        findings.close()
+        again = Findings(tmp_path)
+        again.forget_other("1", digests[1])
+        again.close()
+        assert {k: [one.kl for one in r] for k, r in again.of(["none", "a"], ["1"]).items()} == {
+            "none": [],
+            "a": [0.25],
+        }
 
     def test_page_and_policy(self, tmp_path: Path) -> None:
         found = outcomes({1: [3.0] * 9, 2: [1.0] * 9}, {1: 6.0, 2: 7.0}, Target(kv=0.5))

@@ -138,3 +138,10 @@ def test_strings_characters_and_pages() -> None:
     assert scores["characters"]["value"] == pytest.approx(100 * (4 + 6) / 15)
     assert scores["pages"]["value"] == pytest.approx(25)
     assert list(scores) == ["strings", "characters", "pages"]
+
+
+@pytest.mark.parametrize("said", ["k4\nab", "k4  ab", "k4\tab\n"])
+def test_a_page_may_be_read_line_by_line(said: str) -> None:
+    sample = ScoredSample("0", "", "dense", said, ["K4 AB"], 1.0)
+    scores = evaluate(STRINGS, [sample], resamples=20).scores
+    assert [scores[name]["value"] for name in ("strings", "characters", "pages")] == [100.0] * 3
