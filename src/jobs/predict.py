@@ -194,7 +194,9 @@ def write_provenance(plan: Plan, world_size: int) -> None:
     run_dir, origin = plan.run_dir, plan.origin
     run_dir.write_text("config.yaml", origin.config)
     run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in origin.overrides))
-    run_dir.write_json("env.json", environment(world_size, origin.weights, origin.code))
+    run_dir.write_json(
+        "env.json", environment(world_size, origin.weights, origin.data, origin.code)
+    )
 
 
 def was_launched_by_rank_0(trainer: Trainer) -> bool:

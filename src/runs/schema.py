@@ -222,9 +222,11 @@ Environment = TypedDict(
         "world_size": int,
         "command": list[str],
         "weights": str,
+        "data": str,
         "code": dict[str, str],
     },
     total=False,
 )
 """`env.json`, what a run was computed with: versions, commit, machine, command line; `weights`, a
-fingerprint of them; `code`, a digest of every module that its results depend on."""
+fingerprint of them; `data`, a digest of a local table, or ""; `code`, a digest of every module that
+its results depend on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ivcprune import cli
 from ivcprune.jobs import predict
+from ivcprune.runs.read import load_run
 
 PROGRAM = """
 import sys
@@ -115,4 +119,41 @@ def test_weights_that_are_replaced_during_a_run_are_another_run(
     command(f"model.path={model}")
     monkeypatch.setattr(predict, "go_through", go_through)
     command(f"model.path={model}")
+    assert len(list(tmp_path.glob("default/*/metrics.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "other"), [("question", "which other?"), ("answer", "B"), ("picture", "blue")]
+)
+def test_a_table_that_was_edited_in_its_place_is_another_run(
+    command: Command, tmp_path: Path, column: str, other: str
+) -> None:
+    """Rows are known by their numbers: what was found for the old ones is not theirs."""
+    file = tmp_path / "t.tsv"
+
+    def write(question: str, answer: str, colour: str) -> None:
+        picture = io.BytesIO()
+        Image.new("RGB", (168, 168), colour).save(picture, "PNG")
+        image = base64.b64encode(picture.getvalue()).decode()
+        options = "\t".join("wxyz")
+        line = "\t".join(["0", image, question, answer, "", options])
+        head = "index\timage\tquestion\tanswer\tcategory\tA\tB\tC\tD"
+        file.write_text(f"{head}\n{line}\n", encoding="utf-8")
+
+    any_number = ("data.md5=null", "data.expected_rows=null", "data.expected_samples=1")
+    own = ("data=mmstar", f"data.path={file}", *any_number)
+    first = ["which one?", "A", "red"]
+    second = list(first)
+    second[["question", "answer", "picture"].index(column)] = other
+    write(*first)
+    command(*own)
+    command(*own)
+    (old,) = tmp_path.glob("default/*/metrics.json")
+    write(*second)
+    command(*own)
+    (new,) = set(tmp_path.glob("default/*/metrics.json")) - {old}
+    (row,) = load_run(new.parent).samples()
+    assert [row["question"], row["target"]] == second[:2]
+    write(*first)
+    command(*own)
     assert len(list(tmp_path.glob("default/*/metrics.json"))) == 2
