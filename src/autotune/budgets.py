@@ -63,13 +63,10 @@ def settled(
                     {"prefill": least},
                 )
             most = _largest(draft, most, target.prefill, prefills, sizes)
-        found = {most: draft.candidate(most)}
+        asked = dict.fromkeys([most, *(b for b in budgets if b > draft.least_tokens)])
+        return [draft.candidate(average) for average in asked]
     except ValueError as error:
         return Refusal(draft.label, str(error))
-    for budget in budgets:
-        if budget > draft.least_tokens:
-            found.setdefault(budget, draft.candidate(budget))
-    return list(found.values())
 
 
 def _largest(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
@@ -73,6 +74,7 @@ def run(
             cannot be reached; before weights are loaded where that is certain by then.
     """
     silence_libraries()
+    _check_no_policy()
     asked = Target.of(target)
     cfg = of_subset(cfg, limit, subset_seed)
     question = _question(cfg, asked, policies, output_dir, layers, budgets)
@@ -134,6 +136,19 @@ def _question(
         folder=folder,
         config=OmegaConf.to_yaml(cfg, resolve=True),
     )
+
+
+def _check_no_policy() -> None:
+    """A policy that is set would be taken for one that is tried."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    for override in given:
+        setting = override.lstrip("+~").partition("=")[0]
+        if setting.partition("@")[2].startswith("policy.") or setting.split(".")[0] == "policy":
+            raise ValueError(
+                f"{override} has no part in job=autotune, which tries job.policies: leave it out, "
+                "and name what to try there, for example job.policies=[fastv]; a file of your own "
+                "may hold any settings"
+            )
 
 
 def _check_lists(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ivcprune import load_policy, prune
+from ivcprune import cli, load_policy, prune
 from ivcprune.api import bind
 from ivcprune.autotune.comparison import UNPRUNED, VANILLA, Comparison
 from ivcprune.autotune.probe import probe
@@ -296,3 +296,16 @@ def test_prompts_without_answers_are_no_benchmark(prompts: list[str], tmp_path: 
     cfg = compose([*prompts, f"paths.output_dir={tmp_path}"])
     with pytest.raises(ValueError, match="prompt"):
         predict.run(cfg)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["policy=fastv", "policy.average_tokens=0.4", "selector@policy.stages.select.selector=random"],
+)
+def test_a_policy_beside_those_that_are_tried_is_refused(
+    override: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ivcprune", "job=autotune", override])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"{override} has no part in job=autotune" in capsys.readouterr().err

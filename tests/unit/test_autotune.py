@@ -115,6 +115,9 @@ class TestCandidates:
         assert both.average_tokens == 0.3
         found = settled(draft, Target(kv=0.5), [0.25, 0.5], LINEAR, sizes)
         assert [candidate.average_tokens for candidate in found] == [0.5, 0.25]
+        (fastv,) = drafts("fastv", layers=[2])
+        barely = [fastv.least_tokens + 1e-12]
+        assert isinstance(settled(fastv, Target(kv=0.5), barely, LINEAR, sizes), Refusal)
         unreached = settled(draft, Target(prefill=0.55), [], LINEAR, sizes)
         assert isinstance(unreached, Refusal)
         assert unreached.nearest["prefill"] == pytest.approx((3 + 3 * 0.2) / 6)
