@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from ..models.base import Family
+from .asked import asked_of
 from .frames import FrameSampler, Timing
 from .loops import ends_no_loop
 from .pictures import open_picture
@@ -174,11 +175,12 @@ def decode(row: Row, sampler: FrameSampler | None = None) -> Sample:
     """
     if row["error"]:
         raise UnusableRowError(row["error"])
+    asked = asked_of(row)
     images, timing = _frames(row, sampler) if row["video"] else (_images(row), None)
     if images:
         # The decoder applies the EXIF orientation: the columns may speak of the other one.
         row = row | {"images": images, "width": images[0].width, "height": images[0].height}
-    return replace(Sample.from_row(row), timing=timing)
+    return replace(Sample.from_row(row), timing=timing, asked=asked)
 
 
 def _images(row: Row) -> list[PILImage]:

@@ -94,16 +94,6 @@ def stamp_of(path: Path) -> str:
     return hashlib.sha256(repr(about).encode()).hexdigest() if about else ""
 
 
-def content_of(path: Path) -> str:
-    """A sha256 of a file, or of the names and contents below a folder; "" where there is none."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    about = [(file.relative_to(path).as_posix(), content_of(file)) for file in files]
-    return hashlib.sha256(repr(about).encode()).hexdigest() if about else ""
-
-
 def file_in(folder: str | None, name: str) -> str:
     """`name` below `folder`; as it is without one."""
     return str(Path(folder).expanduser() / name) if folder else name

@@ -6,17 +6,20 @@ import copy
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Self
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from transformers import ProcessorMixin
 
 from ..checks import check_at_least
 from ..models.base import Family
+from .asked import asked_of
 from .batch import Collate, Row
 from .lengths import sequence_lengths
 from .loops import ends_no_loop
@@ -76,6 +79,8 @@ class PredictData(LightningDataModule):
         self.subset_seed = subset_seed
         self.num_workers = num_workers
         self.finished = finished
+        self.edited: Mapping[str, str] = {}
+        self._asked: dict[str, str] = {}
         self._selected: datasets.Dataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -94,8 +99,30 @@ class PredictData(LightningDataModule):
     def for_another_run(self) -> Self:
         """The same selected samples, none of them finished."""
         other = copy.copy(self)
-        other.finished = frozenset()
+        other.finished, other.edited = frozenset(), {}
         return other
+
+    def meet(self, answered: Mapping[str, frozenset[str]]) -> None:
+        """Takes note of what is answered already; samples that were edited since are not finished.
+
+        Args:
+            answered: by id, what samples asked when they were answered (`asked_of`), "" where that
+                is not known. Afterwards `edited` has what those ask now that asked something else.
+        """
+        self._look_at(answered.keys() - self._asked.keys())
+        now = {sample_id: self._asked.get(sample_id, "") for sample_id in answered}
+        told = {i: digest for i, digest in now.items() if digest and "" not in answered[i]}
+        self.edited = {i: digest for i, digest in told.items() if answered[i] != {digest}}
+        self.finished = frozenset(i for i in answered if i not in told or told[i] in answered[i])
+
+    def _look_at(self, ids: Set[str]) -> None:
+        """Digests of the selected samples among these; runs on the same samples share them."""
+        if not ids:
+            return
+        rows = self.selected.with_format("arrow")
+        for index, sample_id in enumerate(self.ids):
+            if sample_id in ids:
+                self._asked[sample_id] = asked_of(rows[[index]].to_pylist()[0])
 
     def refuse(self, reasons: Mapping[str, str]) -> None:
         """Makes error rows of selected samples that cannot be scored: by id, why."""
@@ -137,6 +164,13 @@ class PredictData(LightningDataModule):
     def tasks(self) -> list[str]:
         """The different tasks of the selected samples, sorted."""
         return sorted(set(self.selected["task"]))
+
+    @property
+    def names_files(self) -> bool:
+        """Whether a picture or a video of the selected samples lies in a file of its own."""
+        table: pa.Table = self.selected.with_format("arrow")[:]
+        content = pc.struct_field(pc.list_flatten(table["images"]), "bytes")
+        return bool(content.null_count) or any(table["video"].to_pylist())
 
     @property
     def total(self) -> int:

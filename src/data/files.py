@@ -14,7 +14,7 @@ from datasets import Dataset, DownloadConfig, DownloadManager
 
 from ..checks import one_line
 from .adapters import Row, cell_of
-from .cells import content_of, parse_list, stamp_of
+from .cells import parse_list, stamp_of
 from .image_cells import decode_base64, image_in
 from .image_folders import folder_table
 from .parquet_files import parquet_table
@@ -63,11 +63,8 @@ class FileSource(TableSource):
     def stamp(self) -> str:
         return stamp_of(Path(self.path).expanduser())
 
-    def digest(self) -> str:
-        return content_of(Path(self.path).expanduser())
-
     def files(self) -> list[Path] | None:
-        """The table; None for a folder, or an address."""
+        """The table; None for a folder, or an address. Pictures may lie in files of their own."""
         file = Path(self.path).expanduser()
         return [file] if file.is_file() else None
 

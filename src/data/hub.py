@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets import Dataset, load_dataset_builder
 
 from ..checks import one_line
-from .cells import content_of, stamp_of
+from .cells import stamp_of
 from .hub_access import without_waiting
 from .hub_files import is_textual, read_textual
 from .image_folders import WithoutTableError
@@ -57,9 +57,6 @@ class HubSource(TableSource):
 
     def stamp(self) -> str:
         return "".join(stamp_of(Path(hub_id)) for hub_id in self.hub_ids)
-
-    def digest(self) -> str:
-        return "".join(content_of(Path(hub_id)) for hub_id in self.hub_ids)
 
     def read(self, cache_dir: Path) -> Dataset:
         # `datasets` keeps what it read of a local folder by its path alone.

@@ -73,6 +73,7 @@ class Sample:
         video: path of a video, or of a folder of its frames; `images` are then its frames, once
             the sample is decoded.
         timing: when these frames stand in the video; no column, known once it is decoded.
+        asked: see `ivcprune.data.asked`; no column either.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Sample:
     metadata: str = ""
     video: str = ""
     timing: Timing | None = None
+    asked: str = ""
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Sample:

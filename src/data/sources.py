@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol
 
 from datasets import Dataset
 
@@ -33,23 +33,6 @@ class Source(Protocol):
     @property
     def frames(self) -> FrameSampler | None:
         """Which frames of a video are shown; None for a benchmark of images."""
-
-
-@runtime_checkable
-class Digested(Protocol):
-    """A source whose table may be edited in its place."""
-
-    def digest(self) -> str:
-        """Changes with the content of the table; "" where there is none on this machine."""
-
-
-def digest_of(source: Source) -> str:
-    """What tells the tables of a source apart; "" where its settings say all there is to say.
-
-    Every byte of a local table or folder is read, as it is of weights. Pictures and videos that a
-    table names by their paths are not.
-    """
-    return source.digest() if isinstance(source, Digested) else ""
 
 
 @dataclass(frozen=True)

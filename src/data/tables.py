@@ -114,10 +114,6 @@ class TableSource(ABC):
         """Changes when the table itself may have changed; "" where that cannot be seen."""
         return ""
 
-    def digest(self) -> str:
-        """See `ivcprune.data.sources.Digested`."""
-        return ""
-
     def has_sample(self, row: Row) -> bool:
         """Whether a row of the table is used."""
         return all(

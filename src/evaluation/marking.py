@@ -21,7 +21,7 @@ NO_JUDGE = "none"
 
 @runtime_checkable
 class Local(Protocol):
-    """A source that knows all files which its samples follow from."""
+    """A source that knows the files which its table follows from."""
 
     def files(self) -> list[Path] | None:
         """None: not all of them are on this machine."""
@@ -43,10 +43,11 @@ def leave_mark(plan: Plan) -> None:
     """Marks a run without failures, unless a judge, a run logger or an input may still change.
 
     A judge may be asked again for what it left open, and a logger for what it did not take. Code of
-    plugins may be another one under another search path, so that runs with it have no mark.
+    plugins may be another one under another search path, so that runs with it have no mark, and
+    neither have samples whose pictures lie in files of their own.
     """
     code = files_as_read(plan.origin.code)
-    if code is None or plan.inputs is None:
+    if code is None or plan.inputs is None or plan.data.names_files:
         return
     if plan.judge.name != NO_JUDGE or not isinstance(plan.logger, NoLogger):
         return

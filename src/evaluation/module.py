@@ -181,6 +181,7 @@ class PredictModule(LightningModule):
             rank=self.global_rank,
             category=sample.category,
             question=sample.question,
+            asked=sample.asked,
             prediction=reply,
             parsed=reading.parsed,
             target=target_of(sample),

@@ -28,7 +28,6 @@ from ..configuration.build import (
 from ..configuration.experiments import check_expanded
 from ..data.datamodule import PredictData
 from ..data.prompts import check_prompts, for_benchmark
-from ..data.sources import digest_of
 from ..judge import Judge
 from ..metrics.aggregators import MEAN, unscorable
 from ..metrics.parsers import DEFAULT_PARSER
@@ -98,14 +97,12 @@ class Origin:
         config: the resolved configuration, as YAML.
         overrides: what the command line set.
         weights: their fingerprint.
-        data: what tells a local table from what it was before an edit.
         code: a digest of every module that results depend on.
     """
 
     config: str
     overrides: list[str]
     weights: str
-    data: str
     code: dict[str, str]
 
     def as_config(self) -> DictConfig:
@@ -145,7 +142,7 @@ def prepare(cfg: DictConfig) -> Plan:
     source, logger, judge = build_source(cfg), build_logger(cfg), build_judge(cfg)
     logger.check()
     spec.check()
-    inputs, table = inputs_of(spec, source), digest_of(source)
+    inputs = inputs_of(spec, source)
     layers = resolve_layers(policy, spec)
     processor = spec.load_processor()
     prompts = for_benchmark(spec.prompts, source.name)
@@ -166,7 +163,7 @@ def prepare(cfg: DictConfig) -> Plan:
     parser, metrics = cfg.data.get("parser", DEFAULT_PARSER), cfg.data.get("metrics", MEAN)
     check_parser(parser, data.tasks)
     data.refuse(unscorable(metrics, scored_samples(data.selected)))
-    origin = _origin(cfg, spec.fingerprint(), table)
+    weights = spec.fingerprint()
     return Plan(
         policy=policy,
         layers=layers,
@@ -182,9 +179,9 @@ def prepare(cfg: DictConfig) -> Plan:
         metrics=metrics,
         shown=data.ids[: cfg.overlays],
         cache_dir=cache_dir,
-        origin=origin,
+        origin=_origin(cfg, weights),
         inputs=inputs,
-        run_dir=_run_dir(cfg, origin),
+        run_dir=_run_dir(cfg, weights),
     )
 
 
@@ -196,20 +193,20 @@ def with_policy_of(cfg: DictConfig, plan: Plan) -> Plan:
     Raises:
         ValueError: the policy cannot work.
     """
-    policy, origin = build_policy(cfg), _origin(cfg, plan.origin.weights, plan.origin.data)
+    policy, weights = build_policy(cfg), plan.origin.weights
     return replace(
         plan,
         policy=policy,
         layers=resolve_layers(policy, plan.spec),
         data=plan.data.for_another_run(),
-        origin=origin,
-        run_dir=_run_dir(cfg, origin),
+        origin=_origin(cfg, weights),
+        run_dir=_run_dir(cfg, weights),
     )
 
 
-def _run_dir(cfg: DictConfig, origin: Origin) -> RunDirectory:
+def _run_dir(cfg: DictConfig, weights: str) -> RunDirectory:
     experiment = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name
-    return RunDirectory(experiment / run_key(cfg, origin.weights, origin.data))
+    return RunDirectory(experiment / run_key(cfg, weights))
 
 
 def settle_process(cfg: DictConfig) -> None:
@@ -224,12 +221,11 @@ def settle_process(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
 
 
-def _origin(cfg: DictConfig, weights: str, data: str) -> Origin:
+def _origin(cfg: DictConfig, weights: str) -> Origin:
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     return Origin(
         config=OmegaConf.to_yaml(cfg, resolve=True),
         overrides=list(overrides),
         weights=weights,
-        data=data,
         code=code_of_run(cfg),
     )

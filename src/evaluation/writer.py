@@ -15,7 +15,7 @@ from ..checks import one_line
 from ..data.datamodule import PredictData
 from ..runs.directory import RunDirectory
 from ..runs.key import as_file_name
-from ..runs.samples import SampleLog, finished_ids
+from ..runs.samples import SampleLog, answered, finished_ids
 from ..runs.storage import replacing
 from .predictions import Overlay, Predictions
 
@@ -42,7 +42,7 @@ class SampleWriter(BasePredictionWriter):
         # deal out different batches.
         data = self._data
         if trainer.is_global_zero:
-            data.finished = finished_ids(self._run_dir.sample_files)
+            data.meet(answered(self._run_dir.sample_files))
         data.finished = trainer.strategy.broadcast(data.finished)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -28,7 +28,7 @@ from ..evaluation.writer import SampleWriter
 from ..runs import results
 from ..runs.directory import new_status, now
 from ..runs.environment import environment
-from ..runs.samples import finished_ids, merge, read_rows, write_table
+from ..runs.samples import answered, merge, read_rows, write_table
 from ..runs.schema import Metrics, SampleRow
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _run(plan: Plan, trainer: Trainer) -> None:
 def _predict(plan: Plan, trainer: Trainer) -> None:
     """Computes the samples that are not finished; failed ones are tried again."""
     data = plan.data
-    data.finished = finished_ids(plan.run_dir.sample_files)
+    data.meet(answered(plan.run_dir.sample_files))
     if trainer.is_global_zero:
         announce(plan)
     if data.remaining == 0:
@@ -123,6 +123,8 @@ def announce(plan: Plan) -> None:
         log.info("already finished: nothing to compute")
     elif finished:
         log.info("resumed: %d of %d samples were finished", finished, total)
+    if stale := len(plan.data.edited.keys() - plan.data.finished):
+        log.info("asked anew, since they were edited after they were answered: %d samples", stale)
     if obstacle := plan.judge.obstacle():
         log.warning("%s, so nothing is judged: set it and run the command again", obstacle)
 
@@ -135,7 +137,7 @@ def finish(plan: Plan, timed: bool = True) -> None:
     """
     run_dir, data = plan.run_dir, plan.data
     rows = results.complete_failures(
-        merge(read_rows(run_dir.sample_files), data.ids), data.selected
+        merge(read_rows(run_dir.sample_files, data.edited), data.ids), data.selected
     )
     failed = [row for row in rows if row.error is not None]
     rows, judgement = settle(rows, data.selected, plan.judge, plan.metrics, plan.cache_dir)
@@ -194,9 +196,7 @@ def write_provenance(plan: Plan, world_size: int) -> None:
     run_dir, origin = plan.run_dir, plan.origin
     run_dir.write_text("config.yaml", origin.config)
     run_dir.write_text("overrides.txt", "".join(f"{override}\n" for override in origin.overrides))
-    run_dir.write_json(
-        "env.json", environment(world_size, origin.weights, origin.data, origin.code)
-    )
+    run_dir.write_json("env.json", environment(world_size, origin.weights, origin.code))
 
 
 def was_launched_by_rank_0(trainer: Trainer) -> bool:

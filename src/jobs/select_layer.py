@@ -13,14 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..analysis.layer_choice import LayerScore, report_choice
 from ..api import layers_for, resolve_layers
 from ..checks import check_at_least
-from ..configuration.build import (
-    build_model_spec,
-    build_policy,
-    build_source,
-    build_trainer,
-)
+from ..configuration.build import build_model_spec, build_policy, build_trainer
 from ..configuration.waiting import SHARED
-from ..data.sources import digest_of
 from ..models.loading import ModelSpec
 from ..runs.key import run_key
 from ..runs.read import SELECT_LAYER as FOLDER
@@ -66,15 +60,16 @@ def run(
             "job=select_layer runs layer after layer, which several processes cannot do together: "
             "use one device (trainer=gpu or trainer=cpu)"
         )
-    origin = spec.fingerprint(), digest_of(build_source(subset))
-    question = question_key(subset, *origin, stage=stage)
+    fingerprint = spec.fingerprint()
+    question = question_key(subset, fingerprint, stage)
     parent = Path(cfg.paths.output_dir).expanduser() / cfg.experiment_name / FOLDER
     folder = parent / question
     for config in configs.values():
         config.paths.output_dir, config.experiment_name = str(parent), question
     _predict(configs)
     finished = [
-        (layer, load_run(folder / run_key(config, *origin))) for layer, config in configs.items()
+        (layer, load_run(folder / run_key(config, fingerprint)))
+        for layer, config in configs.items()
     ]
     tried = [_layer_score(layer, done) for layer, done in finished]
     chosen = max(tried, key=lambda item: (item.score, -item.layer))
@@ -93,11 +88,11 @@ def _predict(configs: Mapping[int, DictConfig]) -> None:
         predict.run(config)
 
 
-def question_key(cfg: DictConfig, fingerprint: str, data: str, stage: str) -> str:
+def question_key(cfg: DictConfig, fingerprint: str, stage: str) -> str:
     """The key that the runs of one question have but for the layer."""
     question = copy.deepcopy(cfg)
     OmegaConf.update(question, f"policy.stages.{stage}.layer", TO_BE_CHOSEN)
-    return run_key(question, fingerprint, data)
+    return run_key(question, fingerprint)
 
 
 def of_subset(cfg: DictConfig, limit: int, subset_seed: int) -> DictConfig:

@@ -18,7 +18,7 @@ from ..evaluation.progress import progress_bar
 from ..evaluation.side_by_side import SideBySideModule
 from ..evaluation.silence import silence_libraries
 from ..evaluation.stopping import record_stop
-from ..runs.samples import finished_ids
+from ..runs.samples import answered
 from .predict import (
     PARALLEL_SWEEP,
     announce,
@@ -123,7 +123,7 @@ def _begin(lane: Lane, trainer: Trainer, held: ExitStack) -> None:
         if trainer.is_global_zero:
             with log_file(run_dir):
                 write_provenance(lane.plan, trainer.world_size)
-        lane.plan.data.finished = finished_ids(run_dir.sample_files)
+        lane.plan.data.meet(answered(run_dir.sample_files))
         if trainer.is_global_zero:
             with log_file(run_dir):
                 announce(lane.plan)

@@ -18,12 +18,11 @@ from .schema import Checkout, Environment
 GIT_TIMEOUT = 10.0  # seconds
 
 
-def environment(world_size: int, weights: str, data: str, code: dict[str, str]) -> Environment:
+def environment(world_size: int, weights: str, code: dict[str, str]) -> Environment:
     """Versions, commit, machine and command line, for `env.json`.
 
     Args:
         weights: their fingerprint.
-        data: a digest of its local table; "" where there is none.
         code: a digest of each module that results depend on.
     """
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -42,7 +41,6 @@ def environment(world_size: int, weights: str, data: str, code: dict[str, str]) 
         "world_size": world_size,
         "command": sys.argv,
         "weights": weights,
-        "data": data,
         "code": code,
     }
 

@@ -20,7 +20,7 @@ def comparable(runs: Iterable[Run]) -> list[list[Run]]:
     """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        components = [run.config.get("model"), run.config.get("data"), _table(run)]
+        components = [run.config.get("model"), run.config.get("data")]
         origins = list(_origins(run).values())
         judge = run.judge["name"] if run.judge else None
         groups[canonical(run.model, run.data, components, origins, judge)].append(run)
@@ -45,7 +45,7 @@ def describe_setting(runs: Sequence[Run]) -> str:
     shown = {k: v for k, v in data.items() if k not in ("_target_", "name") and v is not None}
     origins = {
         name: str(origin).removeprefix("sha256:")[:8]
-        for name, origin in {**_origins(first), "table": _table(first)}.items()
+        for name, origin in _origins(first).items()
         if origin is not None
     }
     settings = shown | _average(runs) | _set_for_all(runs) | origins
@@ -57,11 +57,6 @@ def _origins(run: Run) -> dict[str, str | None]:
     """What of `env.json` results depend on: package version, fingerprint of the weights."""
     named = run.environment
     return {"ivcprune": named.get("ivcprune"), "weights": named.get("weights")}
-
-
-def _table(run: Run) -> str | None:
-    """A digest of the local table that samples came from, which may have been edited since."""
-    return run.environment.get("data") or None
 
 
 def _average(runs: Sequence[Run]) -> dict[str, object]:

@@ -21,14 +21,12 @@ MADE_OF = ("model", "data", "policy", "generation")
 """Those of them whose classes count as well, by their code."""
 
 
-def run_key(cfg: DictConfig, fingerprint: str, data: str = "") -> str:
+def run_key(cfg: DictConfig, fingerprint: str) -> str:
     """`<policy>-<model>-<data>-<hash>`, the hash covering all that results depend on.
 
     Args:
         cfg: the root configuration.
         fingerprint: of the model's weights, so that trained anew they make another run.
-        data: what tells its tables apart (`ivcprune.data.sources.digest_of`), so that a table which
-            was edited makes another run.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     content = {key: config[key] for key in SEMANTIC}
@@ -38,8 +36,6 @@ def run_key(cfg: DictConfig, fingerprint: str, data: str = "") -> str:
     if config["generation"]["do_sample"]:
         content["batch_size"] = config["batch_size"]  # a batch draws its tokens together
     content |= {"version": __version__, "weights": fingerprint, "code": code_of_run(cfg)}
-    if data:
-        content["table"] = data
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     names = [config[key]["name"] for key in ("policy", "model", "data")]
     return "-".join([*(as_file_name(name.replace(" ", "-")) for name in names), digest[:8]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +43,7 @@ SCHEMA = pa.schema(
         "judge": pa.string(),
         "error": pa.string(),
         "rank": pa.int32(),
+        "asked": pa.string(),
     }
 )
 """Columns of `samples.parquet`."""
@@ -94,29 +95,56 @@ class SampleLog:
         self._file.close()
 
 
-def read_rows(paths: Iterable[Path]) -> list[SampleRow]:
+def read_rows(paths: Iterable[Path], asked: Mapping[str, str] | None = None) -> list[SampleRow]:
     """All complete rows, of each sample the one that counts: success before failure, then the last.
+
+    Args:
+        asked: of samples that were edited in the meantime, by id, what they ask now: answers to
+            what they asked before do not count.
 
     Raises:
         ValueError: a line in the middle of a file is damaged, or a sample succeeded twice.
     """
     rows: dict[str, SampleRow] = {}
+    for row in _complete_rows(paths):
+        now = (asked or {}).get(row.sample_id)
+        is_of_before = row.error is None and now is not None and row.asked != now
+        known = rows.get(row.sample_id)
+        counts = known is None or known.error is not None or row.error is None
+        if counts and not is_of_before:
+            rows[row.sample_id] = row
+    return list(rows.values())
+
+
+def _complete_rows(paths: Iterable[Path]) -> Iterator[SampleRow]:
+    answered: set[tuple[str, str]] = set()
     for path in paths:
         for row in read_lines(path, SampleRow):
-            known = rows.get(row.sample_id)
-            if known is None or known.error is not None:
-                rows[row.sample_id] = row
-            elif row.error is None:
+            if row.error is None and (row.sample_id, row.asked) in answered:
                 raise ValueError(
                     f"{path} has sample {row.sample_id!r}, which was finished before: two "
                     "processes wrote to this run; delete its folder and run the command again"
                 )
-    return list(rows.values())
+            if row.error is None:
+                answered.add((row.sample_id, row.asked))
+            yield row
+
+
+def answered(paths: Iterable[Path]) -> dict[str, frozenset[str]]:
+    """By id of the samples that need not be computed again, unless edited: what they asked.
+
+    Failed samples are not among them.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for row in _complete_rows(paths):
+        if row.error is None:
+            found[row.sample_id] = found.get(row.sample_id, frozenset()) | {row.asked}
+    return found
 
 
 def finished_ids(paths: Iterable[Path]) -> frozenset[str]:
-    """The samples that need not be computed again; failed ones do."""
-    return frozenset(row.sample_id for row in read_rows(paths) if row.error is None)
+    """The samples that were answered, whether or not they were edited since."""
+    return frozenset(answered(paths))
 
 
 def merge(rows: Iterable[SampleRow], ids: Sequence[str]) -> list[SampleRow]:

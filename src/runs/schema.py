@@ -42,6 +42,7 @@ class SampleRow:
     """What one sample came to; a row of `samples/rank*.jsonl` and of `samples.parquet`.
 
     Attributes:
+        asked: see `ivcprune.data.asked`; "" where it is not known.
         parsed: what was read from `prediction`: a box as JSON, or the normalised answer; "" where
             it is unread.
         target: the true box as JSON, or the accepted answers separated by " | ".
@@ -79,6 +80,7 @@ class SampleRow:
     published_settled: bool = True
     judge: str = ""
     error: str | None = None
+    asked: str = ""
 
     @property
     def is_unread(self) -> bool:
@@ -222,11 +224,9 @@ Environment = TypedDict(
         "world_size": int,
         "command": list[str],
         "weights": str,
-        "data": str,
         "code": dict[str, str],
     },
     total=False,
 )
 """`env.json`, what a run was computed with: versions, commit, machine, command line; `weights`, a
-fingerprint of them; `data`, a digest of a local table, or ""; `code`, a digest of every module that
-its results depend on."""
+fingerprint of them; `code`, a digest of every module that its results depend on."""

@@ -125,10 +125,10 @@ def test_weights_that_are_replaced_during_a_run_are_another_run(
 @pytest.mark.parametrize(
     ("column", "other"), [("question", "which other?"), ("answer", "B"), ("picture", "blue")]
 )
-def test_a_table_that_was_edited_in_its_place_is_another_run(
+def test_a_sample_that_was_edited_in_its_place_is_asked_anew(
     command: Command, tmp_path: Path, column: str, other: str
 ) -> None:
-    """Rows are known by their numbers: what was found for the old ones is not theirs."""
+    """Rows are known by their numbers: the answer to an old one is not that to the new one."""
     file = tmp_path / "t.tsv"
 
     def write(question: str, answer: str, colour: str) -> None:
@@ -147,13 +147,37 @@ def test_a_table_that_was_edited_in_its_place_is_another_run(
     second[["question", "answer", "picture"].index(column)] = other
     write(*first)
     command(*own)
+    (rows,) = tmp_path.glob("default/*/samples/rank00.jsonl")
+    answered = rows.read_text()
     command(*own)
-    (old,) = tmp_path.glob("default/*/metrics.json")
+    assert rows.read_text() == answered
     write(*second)
-    command(*own)
-    (new,) = set(tmp_path.glob("default/*/metrics.json")) - {old}
-    (row,) = load_run(new.parent).samples()
+    assert "edited after they were answered: 1 samples" in command(*own)
+    assert rows.read_text().startswith(answered)
+    assert len(rows.read_text().splitlines()) == 2
+    folder = rows.parents[1]
+    (row,) = load_run(folder).samples()
     assert [row["question"], row["target"]] == second[:2]
     write(*first)
+    assert "after they were answered" not in command(*own)
+    assert len(rows.read_text().splitlines()) == 2
+    (row,) = load_run(folder).samples()
+    assert [row["question"], row["target"]] == first[:2]
+
+
+def test_a_picture_in_a_file_of_its_own_may_be_edited(command: Command, tmp_path: Path) -> None:
+    picture, table = tmp_path / "a.png", tmp_path / "t.tsv"
+    head = "index\timage_path\tquestion\tanswer\tcategory\tA\tB\tC\tD"
+    line = "\t".join(["0", picture.name, "which one?", "A", "", *"wxyz"])
+    table.write_text(f"{head}\n{line}\n", encoding="utf-8")
+    own = ("data=mmstar", f"data.path={table}", f"data.image_folder={tmp_path}",
+           "data.columns.image=image_path", "data.md5=null", "data.expected_rows=null",
+           "data.expected_samples=1")  # fmt: skip
+    Image.new("RGB", (168, 168), "red").save(picture)
     command(*own)
-    assert len(list(tmp_path.glob("default/*/metrics.json"))) == 2
+    (rows,) = tmp_path.glob("default/*/samples/rank00.jsonl")
+    command(*own)
+    assert len(rows.read_text().splitlines()) == 1
+    Image.new("RGB", (168, 168), "blue").save(picture)
+    command(*own)
+    assert len(rows.read_text().splitlines()) == 2

@@ -87,9 +87,7 @@ def test_runs_of_a_choice_are_no_results(
     assert runs.count(f"layers/select_layer/{experiment.name}") == 3
     spec = select_layer.build_model_spec(compose(settings))
     keys = [
-        select_layer.question_key(
-            compose([*settings, *overrides]), spec.fingerprint(), "", "select"
-        )
+        select_layer.question_key(compose([*settings, *overrides]), spec.fingerprint(), "select")
         for overrides in ([], ["policy.stages.select.layer=3"], ["policy=random"], ["seed=1"])
     ]
     assert (keys[0], len(set(keys))) == (keys[1], 3)

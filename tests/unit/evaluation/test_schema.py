@@ -46,7 +46,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     run_dir = RunDirectory(tmp_path)
     run_dir.write_json("metrics.json", metrics)
     assert read_json(tmp_path / "metrics.json", Metrics) == metrics
-    made = environment(2, "sha256:0", "", {"ivcprune.policy": "0"})
+    made = environment(2, "sha256:0", {"ivcprune.policy": "0"})
     run_dir.write_json("env.json", made)
     assert read_json(tmp_path / "env.json", Environment) == made
     assert set(made) == Environment.__optional_keys__
