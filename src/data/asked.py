@@ -15,7 +15,7 @@ TEXTS = ("task", "question", "answers", "boxes", "category", "choices", "hint", 
 def asked_of(row: Mapping[str, Any]) -> str:
     """Changes with what a row of a canonical dataset asks, and with what is right.
 
-    Of pictures and of a video in a file, the content is looked at.
+    Of pictures the content is looked at, of a video in a file its size.
 
     Returns:
         "" where a picture or the video is not there, so that it cannot be told.
@@ -23,16 +23,17 @@ def asked_of(row: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([row[name] for name in TEXTS]).encode())
     try:
         for image in row["images"]:
-            digest.update(_sha256(image["path"], image["bytes"]))
-        if row["video"] and Path(row["video"]).is_file():
-            digest.update(_sha256(row["video"]))
+            digest.update(hashlib.sha256(_content(image)).digest())
+        if row["video"]:
+            video = Path(row["video"])
+            digest.update(str(video.is_dir() or video.stat().st_size).encode())
     except OSError:
         return ""
     return digest.hexdigest()[:16]
 
 
-def _sha256(path: str, content: bytes | None = None) -> bytes:
-    if content is not None:
-        return hashlib.sha256(content).digest()
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _content(image: Mapping[str, Any]) -> bytes:
+    if image["bytes"] is None and image["path"] is None:
+        raise FileNotFoundError("an image without content")
+    content: bytes | None = image["bytes"]
+    return Path(image["path"]).read_bytes() if content is None else content
