@@ -1,10 +1,11 @@
 """Rows survive a kill, torn lines are repaired, failures are tried again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ivcprune.runs.samples import SampleLog, merge, read_rows
+from ivcprune.runs.samples import SampleLog, answered, merge, read_rows
 from ivcprune.runs.schema import SampleRow
 
 
@@ -70,6 +71,21 @@ def test_two_successes_of_one_sample_are_refused(tmp_path: Path) -> None:
     write(second, row("a"))
     with pytest.raises(ValueError, match="two processes wrote to this run"):
         read_rows([first, second])
+
+
+def test_of_an_edited_sample_the_answer_to_what_it_asks_now_counts(tmp_path: Path) -> None:
+    path = tmp_path / "rank00.jsonl"
+    old, new = (replace(row("a", prediction=text), asked=text) for text in ("old", "new"))
+    write(path, old, replace(row("b"), asked="b"), new, row("c", error="missing"))
+    assert answered([path]) == {"a": {"old", "new"}, "b": {"b"}}
+    for one in (old, new):
+        assert read_rows([path], {"a": one.asked})[0] == one
+    failed = row("a", error="broken")
+    write(path, failed)
+    assert failed in read_rows([path], {"a": "newest"})
+    with pytest.raises(ValueError, match="'a', which was finished before"):
+        write(path, old)
+        read_rows([path])
 
 
 def test_merge_follows_the_dataset_and_misses_no_sample() -> None:
