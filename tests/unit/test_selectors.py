@@ -310,6 +310,16 @@ class TestCombinators:
         matched = MatchCount(selector=RandomSelector(), like=ivc).select(tokens)
         assert matched.sum(1).tolist() == ivc.select(tokens).sum(1).tolist()
 
+    def test_match_count_heeds_candidates_unless_it_may_go_anywhere(self):
+        """Coordinates do not heed them, so that their control need not either."""
+        tokens = tokens_of((9, 11))
+        ivc, few = IVCSelector(), FirstTokenSelector(keep=3)
+        kept = [
+            Among(few, MatchCount(RandomSelector(), ivc, anywhere=anywhere)).select(tokens).sum()
+            for anywhere in (False, True)
+        ]
+        assert kept == [3, Among(few, ivc).select(tokens).sum()]
+
     def test_per_sample_shares_one_budget(self):
         tokens = tokens_of((4, 5), (2, 2))
         selector = FirstTokenSelector(keep=0.5)
