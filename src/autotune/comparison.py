@@ -28,7 +28,7 @@ from .agreement import (
 )
 from .candidates import Candidate
 from .cost import Prefills
-from .rows import REFERENCE, Agreement, Findings, digest_of
+from .rows import REFERENCE, Agreement, Findings
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Comparison:
         for failure in batch.failures:
             self.unread[failure.sample_id] = failure.message
         for sample in batch.samples:
-            self._findings.forget_other(sample.id, digest_of(sample))
+            self._findings.forget_other(sample.id, sample.asked)
         for lacking, samples in self._parts(batch, candidates):
             part = batch if len(samples) == len(batch.samples) else self._encoded(samples)
             self._compare(part, lacking, self._shared)
@@ -205,7 +205,7 @@ class Comparison:
                 flops=self._prefills.measured(policy, stats, i),
                 whole_flops=self._prefills.measured(UNPRUNED, stats, i),
                 answer=texts[i],
-                asked=digest_of(sample),
+                asked=sample.asked,
             )
             for i, sample in enumerate(batch.samples)
         ]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.sample import Sample
 from ..runs.samples import SampleLog, read_lines
 
 REFERENCE = "none"
@@ -26,7 +23,7 @@ class Agreement:
         tokens: of that answer.
         same: whether the candidate's likeliest tokens are that answer.
         answer: of the unpruned model; "" in rows of candidates.
-        asked: see `digest_of`.
+        asked: see `ivcprune.data.asked`.
         average_tokens: visual tokens in the caches, as a share.
         kv_bytes: keys and values right after the prefill.
         flops, whole_flops: of the decoder layers in the prefill, and without pruning.
@@ -45,16 +42,6 @@ class Agreement:
     whole_flops: float
     answer: str = ""
     asked: str = ""
-
-
-def digest_of(sample: Sample) -> str:
-    """Changes with all that a model is asked: prompts and pictures may be edited in their place."""
-    texts = [sample.task, sample.question, sample.hint, sample.choices]
-    digest = hashlib.sha256(json.dumps(texts).encode())
-    for image in sample.images:
-        digest.update(f"{image.mode}{image.size}".encode())
-        digest.update(image.tobytes())
-    return digest.hexdigest()[:12]
 
 
 class Findings:
@@ -85,7 +72,7 @@ class Findings:
             self._candidates.add(row.candidate)
 
     def forget_other(self, sample_id: str, asked: str) -> None:
-        """Drops what was found when another prompt or picture had this id; see `digest_of`."""
+        """Drops what was found when another prompt or picture had this id."""
         for key in [(candidate, sample_id) for candidate in self._candidates]:
             if key in self._rows and self._rows[key].asked != asked:
                 del self._rows[key]

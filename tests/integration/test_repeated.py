@@ -130,9 +130,9 @@ def test_a_sample_that_was_edited_in_its_place_is_asked_anew(
     """Rows are known by their numbers: the answer to an old one is not that to the new one."""
     file = tmp_path / "t.tsv"
 
-    def write(question: str, answer: str, colour: str) -> None:
+    def write(question: str, answer: str) -> None:
         picture = io.BytesIO()
-        Image.new("RGB", (168, 168), colour).save(picture, "PNG")
+        Image.new("RGB", (168, 168), "red").save(picture, "PNG")
         image = base64.b64encode(picture.getvalue()).decode()
         options = "\t".join("wxyz")
         line = "\t".join(["0", image, question, answer, "", options])
@@ -141,7 +141,7 @@ def test_a_sample_that_was_edited_in_its_place_is_asked_anew(
 
     any_number = ("data.md5=null", "data.expected_rows=null", "data.expected_samples=1")
     own = ("data=mmstar", f"data.path={file}", *any_number)
-    first, second = ("which one?", "A", "red"), ("which other?", "B", "red")
+    first, second = ("which one?", "A"), ("which other?", "B")
     write(*first)
     command(*own)
     (rows,) = tmp_path.glob("default/*/samples/rank00.jsonl")
@@ -154,12 +154,12 @@ def test_a_sample_that_was_edited_in_its_place_is_asked_anew(
     assert len(rows.read_text().splitlines()) == 2
     folder = rows.parents[1]
     (row,) = load_run(folder).samples()
-    assert [row["question"], row["target"]] == list(second[:2])
+    assert [row["question"], row["target"]] == list(second)
     write(*first)
     assert "after they were answered" not in command(*own)
     assert len(rows.read_text().splitlines()) == 2
     (row,) = load_run(folder).samples()
-    assert [row["question"], row["target"]] == list(first[:2])
+    assert [row["question"], row["target"]] == list(first)
 
 
 def test_a_picture_in_a_file_of_its_own_may_be_edited(command: Command, tmp_path: Path) -> None:
