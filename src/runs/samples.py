@@ -117,16 +117,16 @@ def read_rows(paths: Iterable[Path], asked: Mapping[str, str] | None = None) -> 
 
 
 def _complete_rows(paths: Iterable[Path]) -> Iterator[SampleRow]:
-    answered: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for path in paths:
         for row in read_lines(path, SampleRow):
-            if row.error is None and (row.sample_id, row.asked) in answered:
+            if row.error is None and (row.sample_id, row.asked) in seen:
                 raise ValueError(
                     f"{path} has sample {row.sample_id!r}, which was finished before: two "
                     "processes wrote to this run; delete its folder and run the command again"
                 )
             if row.error is None:
-                answered.add((row.sample_id, row.asked))
+                seen.add((row.sample_id, row.asked))
             yield row
 
 
